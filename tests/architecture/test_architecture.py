@@ -13,7 +13,6 @@ from tests.tidy.sources import CPP, PYTHON, ROOT, own_code
 # The names that `mu` promises to the world. To add, rename or remove one is a decision: make it here.
 PUBLIC_NAMES: set[str] = {"Replica", "StateMachine"}
 
-PACKAGE = ROOT / "src/mu/__init__.py"
 STUB = ROOT / "src/mu/_core.pyi"
 
 
