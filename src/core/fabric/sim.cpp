@@ -34,16 +34,13 @@ QueueId SimChannel::queue_to(ReplicaId peer) const noexcept {
 
 bool SimChannel::connect(ReplicaId peer) noexcept { return world_.connect(queue_to(peer)); }
 
-Incarnation SimChannel::connected(ReplicaId peer) const noexcept {
-    return world_.queues_[queue_to(peer)].connected();
-}
+Incarnation SimChannel::connected(ReplicaId peer) const noexcept { return world_.queues_[queue_to(peer)].connected(); }
 
 void SimChannel::begin_tenure(ReplicaId peer, Tenure const& tenure, std::uint64_t key) noexcept {
     world_.queues_[queue_to(peer)].begin_tenure(tenure, key);
 }
 
-void SimChannel::write(ReplicaId to, Region region, std::uint64_t at, Gather const& bytes,
-                       std::uint64_t id) noexcept {
+void SimChannel::write(ReplicaId to, Region region, std::uint64_t at, Gather const& bytes, std::uint64_t id) noexcept {
     QueueId const queue = queue_to(to);
     SimOperation& operation = world_.queues_[queue].push();
     operation.kind = Operation::write;

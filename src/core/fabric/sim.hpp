@@ -43,8 +43,7 @@ struct SimOptions {
     bool ordered_writes = true;  // false: the words of a torn write land in any order (as on soft-RoCE)
     bool auto_deliver = true;    // operations land when posted
     bool auto_discover = true;   // everybody sees a new incarnation at once
-    bool check_sources =
-        true;  // a live writer that changes bytes under a pending write is an invariant broken
+    bool check_sources = true;   // a live writer that changes bytes under a pending write is an invariant broken
 };
 
 class SimChannel final : public Channel {
@@ -54,8 +53,7 @@ public:
     bool connect(ReplicaId peer) noexcept override;
     [[nodiscard]] Incarnation connected(ReplicaId peer) const noexcept override;
     void begin_tenure(ReplicaId peer, Tenure const& tenure, std::uint64_t key) noexcept override;
-    void write(ReplicaId to, Region region, std::uint64_t at, Gather const& bytes,
-               std::uint64_t id) noexcept override;
+    void write(ReplicaId to, Region region, std::uint64_t at, Gather const& bytes, std::uint64_t id) noexcept override;
     void read(ReplicaId from, Region region, std::uint64_t at, std::span<std::byte> into,
               std::uint64_t id) noexcept override;
     void confirm(ReplicaId to, std::uint64_t id) noexcept override;
@@ -97,9 +95,7 @@ public:
     [[nodiscard]] QueueId first_queue() const noexcept { return first_queue_; }
     [[nodiscard]] SimMemory& memory() noexcept { return memory_; }
     [[nodiscard]] SimMemory const& memory() const noexcept { return memory_; }
-    [[nodiscard]] SimChannel& sim_channel(Plane plane) noexcept {
-        return channels_[static_cast<std::size_t>(plane)];
-    }
+    [[nodiscard]] SimChannel& sim_channel(Plane plane) noexcept { return channels_[static_cast<std::size_t>(plane)]; }
 
 private:
     friend class SimWorld;
@@ -127,9 +123,7 @@ public:
     [[nodiscard]] SimFabric& fabric(ReplicaId replica) noexcept;
     [[nodiscard]] SimFabric const& fabric(ReplicaId replica) const noexcept;
     [[nodiscard]] bool alive(ReplicaId replica) const noexcept { return fabric(replica).alive(); }
-    [[nodiscard]] Incarnation incarnation(ReplicaId replica) const noexcept {
-        return fabric(replica).incarnation();
-    }
+    [[nodiscard]] Incarnation incarnation(ReplicaId replica) const noexcept { return fabric(replica).incarnation(); }
 
     // What is pending. ready() lists the queues with something in them, cut off or not, in an order that only depends
     // on what has happened so far. Posting, landing and failing change it.
@@ -170,8 +164,7 @@ public:
     void discover(ReplicaId observer,
                   ReplicaId replica) noexcept;  // the observer sees the present incarnation
     void report_gone(ReplicaId observer, ReplicaId replica) noexcept;
-    void report_gone(
-        ReplicaId replica) noexcept;  // to everybody who still sees an incarnation that has ended
+    void report_gone(ReplicaId replica) noexcept;  // to everybody who still sees an incarnation that has ended
 
     void cut(ReplicaId from, ReplicaId to) noexcept;  // one direction: who posts → whose memory
     void heal(ReplicaId from, ReplicaId to);

@@ -76,11 +76,9 @@ void SimWorld::posted(QueueId queue_id) {
     SimRoute const& route = queue.route();
     MU_ASSERT(life(route.writer, route.writer_incarnation) != nullptr);  // the dead post nothing
     SimOperation const& operation = queue.at(queue.size() - 1);
-    std::size_t const region =
-        operation.region == Region::log ? options_.log_bytes : options_.background_bytes;
+    std::size_t const region = operation.region == Region::log ? options_.log_bytes : options_.background_bytes;
     MU_ASSERT(operation.kind == Operation::confirm || operation.length > 0);
-    MU_ASSERT(operation.at % kSimWord == 0 && operation.at <= region &&
-              operation.length <= region - operation.at);
+    MU_ASSERT(operation.at % kSimWord == 0 && operation.at <= region && operation.length <= region - operation.at);
     if (queue.size() == 1) {
         queue.ready_index = ready_.size();
         ready_.push_back(queue_id);
@@ -149,8 +147,7 @@ SimWorld::Effect SimWorld::apply(SimQueue& queue, std::size_t words) {
     return memory.permits(operation.tenure, operation.key) ? Effect::whole : Effect::refused;
 }
 
-SimWorld::Effect SimWorld::apply_write(SimQueue& queue, SimOperation& operation, SimMemory& memory,
-                                       std::size_t words) {
+SimWorld::Effect SimWorld::apply_write(SimQueue& queue, SimOperation& operation, SimMemory& memory, std::size_t words) {
     SimRoute const& route = queue.route();
     std::span<std::byte> region = memory.background();
     if (operation.region == Region::log) {
@@ -161,8 +158,7 @@ SimWorld::Effect SimWorld::apply_write(SimQueue& queue, SimOperation& operation,
         if (region.empty()) return Effect::refused;
     }
     if (options_.check_sources && life(route.writer, route.writer_incarnation) != nullptr) {
-        MU_ASSERT(
-            source_unchanged(operation));  // the bytes must stay as they are until the write has completed
+        MU_ASSERT(source_unchanged(operation));  // the bytes must stay as they are until the write has completed
     }
     transfer(operation, region.data() + operation.at, operation.bytes.data(), words);
     if (operation.landed < operation.words()) return Effect::partial;
@@ -170,11 +166,9 @@ SimWorld::Effect SimWorld::apply_write(SimQueue& queue, SimOperation& operation,
     return accepted ? Effect::whole : Effect::refused;
 }
 
-SimWorld::Effect SimWorld::apply_read(SimQueue& queue, SimOperation& operation, SimMemory& memory,
-                                      std::size_t words) {
+SimWorld::Effect SimWorld::apply_read(SimQueue& queue, SimOperation& operation, SimMemory& memory, std::size_t words) {
     SimRoute const& route = queue.route();
-    if (life(route.writer, route.writer_incarnation) == nullptr)
-        return Effect::refused;  // nowhere to read into
+    if (life(route.writer, route.writer_incarnation) == nullptr) return Effect::refused;  // nowhere to read into
     std::span<std::byte const> region = memory.background();
     if (operation.region == Region::log) {
         // A reader without a tenure reads the live ring, and must not mix two: it loads live again at the end.

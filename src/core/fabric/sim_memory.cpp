@@ -18,8 +18,7 @@ void reach(SimMemory::Interruption const& interrupt, PermitStage stage) {
 
 }  // namespace
 
-SimMemory::SimMemory(ReplicaId self, Revocation revocation, std::size_t log_bytes,
-                     std::size_t background_bytes)
+SimMemory::SimMemory(ReplicaId self, Revocation revocation, std::size_t log_bytes, std::size_t background_bytes)
     : self_(self), revocation_(revocation), background_(background_bytes) {
     MU_ASSERT(log_bytes >= kEndMarkBytes && (log_bytes & (log_bytes - 1)) == 0);
     areas_[kFirstArea].ring.resize(log_bytes);
@@ -64,7 +63,7 @@ Offset SimMemory::carry_over(std::size_t area, Keeper& keeper, Interruption cons
     reach(interrupt, PermitStage::half_copied);
     copy(old_area, area, middle, range.to);
     reach(interrupt, PermitStage::copied);
-    Offset const end = keeper.verify(areas_[old_area].ring, range);
+    Offset const end = keeper.verify(areas_[old_area].ring, areas_[area].ring, range);
     MU_ASSERT(range.from <= end && end <= range.to && end % kEndMarkBytes == 0);
     reach(interrupt, PermitStage::verified);
     // A full ring has no room for a mark and needs none: the slot after it would have to begin where another begins.

@@ -40,9 +40,7 @@ public:
     SimMemory(ReplicaId self, Revocation revocation, std::size_t log_bytes, std::size_t background_bytes);
 
     [[nodiscard]] std::span<std::byte> background() noexcept { return background_; }
-    [[nodiscard]] LogView log() const noexcept {
-        return {areas_[live_.area].ring, live_.proposal, live_.floor};
-    }
+    [[nodiscard]] LogView log() const noexcept { return {areas_[live_.area].ring, live_.proposal, live_.floor}; }
     [[nodiscard]] bool same_log(LogView const& view) const noexcept;
     [[nodiscard]] std::span<std::byte const> own_log() const noexcept { return areas_[area_of(self_)].ring; }
     [[nodiscard]] std::size_t log_bytes() const noexcept { return areas_[kFirstArea].ring.size(); }
@@ -62,8 +60,7 @@ public:
     [[nodiscard]] std::uint64_t live_key() const noexcept { return live_.key; }
 
 private:
-    static constexpr std::size_t kFirstArea =
-        0;  // by_refusal: the only one; by_area: the log before any grant
+    static constexpr std::size_t kFirstArea = 0;  // by_refusal: the only one; by_area: the log before any grant
 
     struct Area {
         std::vector<std::byte> ring;  // by_area: empty until its writer's first grant

@@ -49,15 +49,12 @@ struct SimOperation {
     std::span<std::byte> into;     // where a read goes
     std::vector<std::byte> bytes;  // a write's bytes as they were when posted: they outlive their writer
 
-    std::vector<std::uint32_t>
-        order;                   // of the words, once the operation has been torn; [0, landed) have landed
-    std::size_t landed = 0;      // words
-    std::uint64_t ring_key = 0;  // the grant under which a torn read began to copy the log
+    std::vector<std::uint32_t> order;  // of the words, once the operation has been torn; [0, landed) have landed
+    std::size_t landed = 0;            // words
+    std::uint64_t ring_key = 0;        // the grant under which a torn read began to copy the log
 
     [[nodiscard]] std::size_t words() const noexcept { return (length + kSimWord - 1) / kSimWord; }
-    [[nodiscard]] bool log_write() const noexcept {
-        return kind == Operation::write && region == Region::log;
-    }
+    [[nodiscard]] bool log_write() const noexcept { return kind == Operation::write && region == Region::log; }
     // The bytes of word `word`: only the last one may be short.
     [[nodiscard]] std::size_t bytes_of(std::size_t word) const noexcept {
         std::size_t const rest = length - word * kSimWord;
@@ -81,9 +78,7 @@ public:
     [[nodiscard]] SimRoute const& route() const noexcept { return route_; }
     [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
-    [[nodiscard]] SimOperation& at(std::size_t index) noexcept {
-        return ring_[(head_ + index) & (ring_.size() - 1)];
-    }
+    [[nodiscard]] SimOperation& at(std::size_t index) noexcept { return ring_[(head_ + index) & (ring_.size() - 1)]; }
     [[nodiscard]] SimOperation const& at(std::size_t index) const noexcept {
         return ring_[(head_ + index) & (ring_.size() - 1)];
     }

@@ -206,8 +206,7 @@ void SimWorld::report_gone(ReplicaId observer, ReplicaId replica) noexcept {
 void SimWorld::report_gone(ReplicaId replica) noexcept {
     for (ReplicaId observer = 1; observer <= options_.replicas; ++observer) {
         if (observer == replica) continue;
-        if (life(replica, fabric(observer).peers_[replica].incarnation) == nullptr)
-            report_gone(observer, replica);
+        if (life(replica, fabric(observer).peers_[replica].incarnation) == nullptr) report_gone(observer, replica);
     }
 }
 
