@@ -1,0 +1,171 @@
+#include "protocol/election.hpp"
+
+#include <algorithm>
+
+namespace mu {
+
+Election::Election(Fabric& fabric, PeerReader& peers, Settings const& settings, Shared& shared) noexcept
+    : fabric_(fabric),
+      peers_(peers),
+      settings_(settings),
+      shared_(shared),
+      own_(reinterpret_cast<BackgroundRegion*>(fabric.background().data())->own) {}
+
+Nanoseconds Election::period(Nanoseconds now) const noexcept {
+    Nanoseconds const active_at = shared_.active_at.load(std::memory_order_relaxed);
+    return now - active_at < settings_.idle_after ? settings_.heartbeat_period : settings_.heartbeat_idle_period;
+}
+
+void Election::step(Nanoseconds now) noexcept {
+    beat(now);
+    for (ReplicaId const member : settings_.members) {
+        if (member != settings_.self) {
+            observe(member, now);
+        }
+    }
+    consider_eligibility(now);
+    ReplicaId const leader = lowest_candidate();
+    shared_.leader.store(leader, std::memory_order_release);
+    store_word(own_.leader, leader);
+}
+
+// Fate sharing: a heartbeat says that the *replication* plane works, so a stuck one must silence it. Being busy
+// inside the state machine (a snapshot, say) is not being stuck.
+void Election::beat(Nanoseconds now) noexcept {
+    std::uint64_t const steps = shared_.steps.load(std::memory_order_acquire);
+    if (steps != steps_seen_ || shared_.busy.load(std::memory_order_acquire)) {
+        steps_seen_ = steps;
+        stepped_at_ = now;
+    }
+    if (now < beat_at_) {
+        return;
+    }
+    Nanoseconds const every = period(now);
+    beat_at_ = now + every;
+    bool const stuck = now - stepped_at_ > settings_.stuck_limit;
+    if (stuck || shared_.paused.load(std::memory_order_acquire) || shared_.halted.load(std::memory_order_acquire)) {
+        return;
+    }
+    store_word(own_.heartbeat_period_ns, static_cast<std::uint64_t>(every));
+    store_word(own_.heartbeat, own_.heartbeat + 1);
+}
+
+void Election::observe(ReplicaId peer, Nanoseconds now) noexcept {
+    Pulse& pulse = pulses_[peer];
+    PeerState const state = fabric_.peer(peer);
+    Channel& channel = fabric_.channel(Plane::background);
+    if (state.incarnation == 0) {
+        return;
+    }
+    if (state.gone) {
+        // The fabric vouches for the death: no need to wait until the heartbeat is stale.
+        pulse.score = 0;
+        set_alive(peer, false);
+        return;
+    }
+    if (channel.connected(peer) != state.incarnation || pulse.incarnation != state.incarnation) {
+        peers_.reset(peer);
+        pulse = Pulse{};
+        set_alive(peer, false);
+        if (!channel.connect(peer)) {
+            return;
+        }
+        pulse.incarnation = channel.connected(peer);
+        pulse.answers = peers_.answers(peer);
+        pulse.moved_at = now;
+    }
+    judge(peer, now);
+    if (now >= pulse.read_at) {
+        // Never read more often than the peer beats: an unmoved counter would mean nothing.
+        auto const theirs = static_cast<Nanoseconds>(load_word(peers_.view(peer).heartbeat_period_ns));
+        pulse.read_at = now + std::max(settings_.heartbeat_period, std::min(theirs, settings_.stale_limit));
+        peers_.refresh(peer);
+    }
+}
+
+void Election::judge(ReplicaId peer, Nanoseconds now) noexcept {
+    Pulse& pulse = pulses_[peer];
+    if (pulse.answers == peers_.answers(peer)) {
+        return;  // nothing new was read: no opinion
+    }
+    pulse.answers = peers_.answers(peer);
+    std::uint64_t const heartbeat = peers_.view(peer).heartbeat;
+    if (heartbeat != pulse.heartbeat) {
+        pulse.heartbeat = heartbeat;
+        pulse.moved_at = now;
+        pulse.score = std::min(pulse.score + 1, kMaxScore);
+    } else if (pulse.score > 0) {
+        --pulse.score;
+    }
+    auto const theirs = static_cast<Nanoseconds>(peers_.view(peer).heartbeat_period_ns);
+    bool const stale = now - pulse.moved_at > settings_.stale_limit + theirs;
+    if (pulse.score >= kAliveFrom) {
+        set_alive(peer, true);
+    } else if (pulse.score < kDeadBelow && stale) {
+        set_alive(peer, false);
+    }
+}
+
+void Election::set_alive(ReplicaId peer, bool alive) noexcept {
+    pulses_[peer].alive = alive;
+    shared_.scores[peer].store(pulses_[peer].score, std::memory_order_relaxed);
+    std::uint32_t const bit = 1U << peer;
+    if (alive) {
+        shared_.alive.fetch_or(bit, std::memory_order_acq_rel);
+    } else {
+        shared_.alive.fetch_and(~bit, std::memory_order_acq_rel);
+    }
+}
+
+// A replica that has not even accepted what others have applied cannot lead: it would read, find that it cannot
+// connect, and step down, while everybody waits for it because its id is the lowest. It is given a while to catch up,
+// because what it publishes about itself trails.
+void Election::consider_eligibility(Nanoseconds now) noexcept {
+    bool eligible = shared_.eligible.load(std::memory_order_acquire);
+    Offset const reached = load_word(own_.chain_end);
+    if (!shared_.joined.load(std::memory_order_acquire)) {
+        eligible = false;
+    } else if (reached >= most_applied()) {
+        eligible = true;
+        shared_.lapped.store(false, std::memory_order_release);
+        must_reach_by_ = 0;
+    } else if (must_reach_by_ == 0) {
+        must_reach_ = most_applied();
+        must_reach_by_ = now + settings_.stale_limit;
+    } else if (now > must_reach_by_) {
+        eligible = reached >= must_reach_ && eligible;
+        must_reach_by_ = 0;
+    }
+    eligible = eligible && !shared_.lapped.load(std::memory_order_acquire);
+    shared_.eligible.store(eligible, std::memory_order_release);
+    store_word(own_.eligible, eligible && may_lead() ? 1 : 0);
+}
+
+Offset Election::most_applied() const noexcept {
+    Offset most = 0;
+    for (ReplicaId const member : settings_.members) {
+        if (member != settings_.self && pulses_[member].alive) {
+            most = std::max(most, peers_.applied(member));
+        }
+    }
+    return most;
+}
+
+bool Election::may_lead() const noexcept {
+    return !shared_.paused.load(std::memory_order_acquire) && !shared_.halted.load(std::memory_order_acquire);
+}
+
+ReplicaId Election::lowest_candidate() const noexcept {
+    for (ReplicaId const member : settings_.members) {
+        if (member == settings_.self) {
+            if (shared_.eligible.load(std::memory_order_acquire) && may_lead()) {
+                return member;
+            }
+        } else if (pulses_[member].alive && peers_.view(member).eligible != 0) {
+            return member;
+        }
+    }
+    return kNobody;
+}
+
+}  // namespace mu

@@ -1,0 +1,108 @@
+#include "protocol/executor.hpp"
+
+#include <cstring>
+
+#include "common/assert.hpp"
+
+namespace mu {
+namespace {
+
+constexpr std::uint64_t kSnapshotMagic = 0x31302070616e736dULL;
+
+}  // namespace
+
+void Configuration::take(SlotHeader const& header, std::span<std::byte const> value) noexcept {
+    if (header.kind == SlotKind::formation) {
+        MU_ASSERT(value.size() == sizeof incarnations);
+        std::memcpy(incarnations.data(), value.data(), sizeof incarnations);
+    } else if (header.kind == SlotKind::admit) {
+        AdmitRecord record;
+        MU_ASSERT(value.size() == sizeof record);
+        std::memcpy(&record, value.data(), sizeof record);
+        MU_ASSERT(record.replica < kMaxReplicas);
+        incarnations[record.replica] = record.incarnation;
+    }
+}
+
+void Executor::execute(SlotHeader const& header, std::span<std::byte const> value, ReplySink* sink) {
+    MU_ASSERT(header.offset == applied_.offset && header.previous == applied_.previous);
+    if (header.kind == SlotKind::commands) {
+        execute_commands(header.offset, value, sink);
+    } else {
+        configuration_.take(header, value);
+    }
+    applied_ = Position{header.offset + slot_bytes(header.length), header.proposal};
+}
+
+void Executor::execute_commands(Offset slot, std::span<std::byte const> value, ReplySink* sink) {
+    CommandReader commands(value);
+    CommandReader::Command command;
+    for (std::uint32_t index = 0; commands.next(command); ++index) {
+        reply_.clear();
+        ReplyStatus const status = execute_one(command);
+        ++commands_;
+        if (sink != nullptr) {
+            sink->reply(slot, index, status, reply_);
+        }
+    }
+}
+
+ReplyStatus Executor::execute_one(CommandReader::Command const& command) {
+    bool const has_session = command.session.client != 0;
+    if (has_session) {
+        switch (sessions_.judge(command.session)) {
+            case Sessions::Verdict::repeated:
+                reply_ = sessions_.last_reply();
+                return sessions_.last_status();
+            case Sessions::Verdict::expired:
+                return ReplyStatus::session_expired;
+            case Sessions::Verdict::stale:
+                return ReplyStatus::session_stale;
+            case Sessions::Verdict::fresh:
+                break;
+        }
+    }
+    ReplyStatus const status = machine_.apply(command.bytes, reply_) ? ReplyStatus::ok : ReplyStatus::failed;
+    if (has_session) {
+        sessions_.remember(command.session, status, reply_);
+    }
+    return status;
+}
+
+void Executor::snapshot(OwnedBytes& out) {
+    out.clear();
+    ByteWriter writer(out);
+    writer.put(kSnapshotMagic);
+    writer.put(applied_);
+    writer.put(configuration_);
+    writer.put(commands_);
+    sessions_.save(writer);
+    OwnedBytes machine;
+    machine_.snapshot(machine);
+    writer.sized(machine);
+}
+
+bool Executor::restore(std::span<std::byte const> snapshot) {
+    ByteReader reader(snapshot);
+    auto const magic = reader.take<std::uint64_t>();
+    auto const applied = reader.take<Position>();
+    auto const configuration = reader.take<Configuration>();
+    auto const commands = reader.take<std::uint64_t>();
+    if (magic != kSnapshotMagic || !reader.sound() || applied.offset <= applied_.offset) {
+        return false;
+    }
+    Sessions sessions(sessions_.limit());
+    sessions.load(reader);
+    std::span<std::byte const> const machine = reader.sized();
+    if (!reader.finished()) {
+        return false;
+    }
+    machine_.restore(machine);
+    sessions_ = std::move(sessions);
+    configuration_ = configuration;
+    commands_ = commands;
+    applied_ = applied;
+    return true;
+}
+
+}  // namespace mu

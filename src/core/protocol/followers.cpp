@@ -1,0 +1,185 @@
+// Teaching followers (paper: "update followers"; DESIGN section 4, steps 5 and 7): those that granted the takeover, and
+// those that come late. Both are compared with the leader's own log and written from the first slot that differs;
+// what matches is never written again, and nothing is written beyond the leader's own tail.
+#include <algorithm>
+
+#include "common/assert.hpp"
+#include "protocol/replicator.hpp"
+
+namespace mu {
+
+void Replicator::tend_followers(Nanoseconds now) {
+    for (ReplicaId const member : settings_.members) {
+        if (member != settings_.self && (stage_ == Stage::sealing || stage_ == Stage::leading)) {
+            tend_follower(member, now);
+        }
+    }
+}
+
+void Replicator::tend_follower(ReplicaId replica, Nanoseconds now) {
+    Follower& follower = followers_[replica];
+    if (!reachable(replica) || fabric_.peer(replica).incarnation != configuration_.incarnations[replica]) {
+        // Gone, or another incarnation than the one that counts: what it acknowledged is not counted any more.
+        if (follower.stage != Follower::Stage::idle) {
+            lose(replica, now + settings_.joiner_retry);
+        }
+        return;
+    }
+    switch (follower.stage) {
+        case Follower::Stage::idle:
+            if (now >= follower.retry_at) {
+                ask(replica, now);
+            }
+            break;
+        case Follower::Stage::requested:
+            peers_.refresh(replica);  // an unadmitted one does not answer, but says so
+            [[fallthrough]];
+        case Follower::Stage::reading:
+            if (now - follower.asked_at > settings_.grant_timeout) {
+                lose(replica, now + settings_.joiner_retry);
+            }
+            break;
+        case Follower::Stage::known:
+            plan_update(replica);
+            update(replica);
+            break;
+        case Follower::Stage::updating:
+            update(replica);
+            break;
+        case Follower::Stage::confirmed:
+        case Follower::Stage::behind:
+            break;
+    }
+}
+
+// From here on recycling waits for this follower: it enters the bound in the same step in which its position is
+// judged, so the ring cannot move on in between.
+void Replicator::plan_update(ReplicaId replica) {
+    Follower& follower = followers_[replica];
+    if (tail_.offset > follower.grant.from.offset + format_.ring_bytes() / 2) {
+        follower.stage = Follower::Stage::behind;  // writing to it would lap what it has not applied
+        return;
+    }
+    if (!follower.chain_read) {
+        follower.cursor = adopted_from_;  // its chain was this replica's own before the adoption
+    } else {
+        std::optional<Position> const common = common_point(follower.grant, follower.chain);
+        if (!common) {
+            follower.stage = Follower::Stage::behind;
+            return;
+        }
+        follower.cursor = first_difference(follower, *common);
+    }
+    follower.stage = Follower::Stage::updating;
+    rebuild_writers();
+    write_limit_ = 0;
+}
+
+// A position of which both chains are known to agree: what lies below is decided and the same.
+std::optional<Position> Replicator::common_point(Grant const& grant, std::span<std::byte const> chain) const {
+    std::span<std::byte const> const own = fabric_.own_log();
+    auto const walk = [this](std::span<std::byte const> ring, Position at, Offset to, Offset end) {
+        while (at.offset < to && at.offset < end) {
+            std::optional<Slot> const slot = format_.parse(ring, at);
+            if (!slot) {
+                break;
+            }
+            at = slot->after();
+        }
+        return at;
+    };
+    Position const applied = executor_.applied();
+    if (grant.from.offset > applied.offset) {
+        Position const reached = walk(own, applied, grant.from.offset, tail_.offset);
+        return reached == grant.from ? std::optional(reached) : std::nullopt;
+    }
+    if (walk(chain, grant.from, applied.offset, grant.end.offset) == applied) {
+        return applied;
+    }
+    // Its chain does not reach so far: perhaps one's own log still has all that it lacks.
+    if (grant.from.offset >= lowest_kept() && walk(own, grant.from, applied.offset, applied.offset) == applied) {
+        return grant.from;
+    }
+    return std::nullopt;
+}
+
+Position Replicator::first_difference(Follower const& follower, Position at) const noexcept {
+    std::span<std::byte const> const own = fabric_.own_log();
+    while (at.offset < follower.grant.end.offset) {
+        std::optional<Slot> const mine = format_.parse(own, at);
+        std::optional<Slot> const theirs = format_.parse(follower.chain, at);
+        if (!mine || !theirs || mine->header.proposal != theirs->header.proposal) {
+            break;
+        }
+        at = theirs->after();
+    }
+    return at;
+}
+
+void Replicator::update(ReplicaId replica) {
+    static constexpr int kSlotsPerStep = 1024;
+    Follower& follower = followers_[replica];
+    Offset const landed = followers_[settings_.self].accepted;  // one's own log is the source
+    for (int i = 0; i < kSlotsPerStep && follower.cursor.offset < landed; ++i) {
+        std::optional<Slot> const slot = format_.parse(fabric_.own_log(), follower.cursor);
+        MU_ASSERT(slot.has_value());
+        write_copy(replica, *slot);
+        follower.cursor = slot->after();
+    }
+    joiner_holds_ = 0;  // it is in the recycling bound itself now
+    if (follower.cursor.offset == tail_.offset) {
+        follower.stage = Follower::Stage::confirmed;
+        nudge_ = true;
+        rebuild_writers();
+    }
+}
+
+void Replicator::write_copy(ReplicaId to, Slot const& slot) {
+    std::uint64_t const canary = format_.canary(slot);
+    Gather const bytes{std::as_bytes(std::span(&slot.header, 1)), slot.value, std::as_bytes(std::span(&canary, 1))};
+    log_.write(to, Region::log, format_.place(slot.header.offset), bytes,
+               followers_[to].completion_id(slot.end()));
+}
+
+// The follower leaves this tenure. What it acknowledged stays decided where it was counted, and counts no more.
+void Replicator::lose(ReplicaId replica, Nanoseconds retry_at) {
+    Follower& follower = followers_[replica];
+    follower.stage = Follower::Stage::idle;
+    follower.accepted = 0;
+    follower.retry_at = retry_at;
+    rebuild_writers();
+}
+
+void Replicator::retry_now(ReplicaId replica) noexcept {
+    Follower& follower = followers_[replica];
+    if (!follower.is_written()) {
+        follower.stage = Follower::Stage::idle;
+        follower.retry_at = 0;
+    }
+}
+
+// Followers being taught count (what they accepted), but new slots reach them by their cursor only.
+void Replicator::rebuild_writers() {
+    writers_.clear();
+    counted_.clear();
+    for (ReplicaId const member : settings_.members) {
+        if (followers_[member].is_written()) {
+            counted_.push_back(member);
+        }
+        if (followers_[member].stage == Follower::Stage::confirmed) {
+            writers_.push_back(member);
+        }
+    }
+}
+
+Offset Replicator::lowest_kept() const noexcept {
+    Offset const by_ring = tail_.offset > format_.ring_bytes() ? tail_.offset - format_.ring_bytes() : 0;
+    return std::max(by_ring, followers_[settings_.self].grant.from.offset);
+}
+
+Outcome Replicator::append_admission(ReplicaId replica, Incarnation incarnation) {
+    AdmitRecord const record{replica, incarnation};
+    return append(SlotKind::admit, std::as_bytes(std::span(&record, 1)), {});
+}
+
+}  // namespace mu

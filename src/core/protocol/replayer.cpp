@@ -1,0 +1,111 @@
+#include "protocol/replayer.hpp"
+
+#include <algorithm>
+
+#include "common/assert.hpp"
+#include "common/ordered_copy.hpp"
+
+namespace mu {
+
+Replayer::Replayer(Fabric& fabric, LogFormat const& format, Executor& executor, Shared& shared) noexcept
+    : fabric_(fabric),
+      format_(format),
+      executor_(executor),
+      shared_(shared),
+      own_(reinterpret_cast<BackgroundRegion*>(fabric.background().data())->own) {}
+
+bool Replayer::step(Nanoseconds now) {
+    LogView const view = fabric_.log();
+    if (view.bytes.empty()) {
+        return false;
+    }
+    if (view.proposal != writer_ || scan_.offset < executor_.applied().offset) {
+        // Another writer: what was walked before was another ring.
+        writer_ = view.proposal;
+        scan_ = executor_.applied();
+    }
+    bool const found = scan(view);
+    bool const executed = execute_decided(view);
+    if (found || executed) {
+        shared_.active_at.store(now, std::memory_order_relaxed);
+        publish();
+    }
+    return found || executed;
+}
+
+bool Replayer::scan(LogView const& view) noexcept {
+    Position at = scan_;
+    Offset commit = decided_;
+    for (int i = 0; i < kSlotsPerStep && at.offset - executor_.applied().offset < format_.ring_bytes(); ++i) {
+        std::optional<Slot> const slot = format_.parse(view.bytes, at);
+        if (!slot) {
+            break;
+        }
+        MU_ASSERT(slot->header.commit <= slot->header.offset);
+        commit = std::max(commit, slot->header.commit);
+        shared_.saw(slot->header.proposal);
+        at = slot->after();
+    }
+    if (at == scan_ || !fabric_.same_log(view)) {
+        return false;
+    }
+    scan_ = at;
+    decided_ = commit;
+    return true;
+}
+
+bool Replayer::execute_decided(LogView const& view) {
+    Offset const until = std::min(decided_, scan_.offset);
+    if (executor_.applied().offset >= until) {
+        return false;
+    }
+    executor_.begin_run();
+    for (int i = 0; i < kSlotsPerStep && executor_.applied().offset < until; ++i) {
+        if (!execute_next(view)) {
+            break;
+        }
+    }
+    executor_.end_run();
+    return true;
+}
+
+bool Replayer::execute_next(LogView const& view) {
+    std::optional<Slot> const slot = format_.parse(view.bytes, executor_.applied());
+    if (!slot) {
+        return false;
+    }
+    value_.resize(slot->value.size());
+    racy_copy_out(value_.data(), slot->value.data(), slot->value.size());
+    if (!format_.unchanged(view.bytes, *slot) || !fabric_.same_log(view)) {
+        return false;
+    }
+    executor_.execute(slot->header, value_, nullptr);
+    return true;
+}
+
+void Replayer::execute_own(Offset until, ReplySink* sink) {
+    std::span<std::byte const> const ring = fabric_.own_log();
+    executor_.begin_run();
+    while (executor_.applied().offset < until) {
+        std::optional<Slot> const slot = format_.parse(ring, executor_.applied());
+        MU_ASSERT(slot.has_value());  // a leader's own log holds everything it has decided
+        executor_.execute(slot->header, slot->value, sink);
+    }
+    executor_.end_run();
+    // Own landing areas are kept from the published position on, so it must not fall a lap behind.
+    if (executor_.applied().offset - published_ > format_.ring_bytes() / 16) {
+        publish();
+    }
+}
+
+void Replayer::publish() noexcept {
+    Position const& applied = executor_.applied();
+    if (applied.offset != published_) {
+        published_ = applied.offset;
+        store_position(own_.applied, applied);
+    }
+    store_word(own_.fuo, std::max(decided_, applied.offset));
+    store_word(own_.chain_end, std::max(scan_.offset, applied.offset));
+}
+
+}  // namespace mu

@@ -1,0 +1,51 @@
+// The follower's side of the log (paper, section 4.3): finds what has been decided in one's own log and executes it.
+//
+// A slot carries the offset below which everything is decided; that counts only if the chain is valid up to the slot
+// that carries it, because only then is what lies below the leader's own log. So a follower trails by one slot.
+// Everything read from the log is copied first and trusted only if nothing began to overwrite it meanwhile and the
+// log still belongs to the same writer.
+#pragma once
+
+#include "fabric/fabric.hpp"
+#include "log.hpp"
+#include "protocol/executor.hpp"
+
+namespace mu {
+
+class Replayer {
+   public:
+    Replayer(Fabric& fabric, LogFormat const& format, Executor& executor, Shared& shared) noexcept;
+
+    // Looks for new slots and executes decided ones, a bounded number; whether there was anything to do.
+    bool step(Nanoseconds now);
+
+    // The leader executes from the ring it writes itself, up to `until`.
+    void execute_own(Offset until, ReplySink* sink);
+    // Tells peers how far this replica is. The leader calls it now and then, not for every command.
+    void publish() noexcept;
+    void learned_decided(Offset decided) noexcept { decided_ = decided_ < decided ? decided : decided_; }
+
+    [[nodiscard]] Offset decided() const noexcept { return decided_; }
+    [[nodiscard]] Offset published() const noexcept { return published_; }
+
+   private:
+    // A step is a bounded piece of work, so that heartbeats and requests are never kept waiting for long.
+    static constexpr int kSlotsPerStep = 256;
+
+    [[nodiscard]] bool scan(LogView const& view) noexcept;
+    [[nodiscard]] bool execute_decided(LogView const& view);
+    [[nodiscard]] bool execute_next(LogView const& view);
+
+    Fabric& fabric_;
+    LogFormat const& format_;
+    Executor& executor_;
+    Shared& shared_;
+    OwnCells& own_;
+    Proposal writer_ = kNoProposal;  // whose log scan_ has walked
+    Position scan_;                  // the chain is valid up to here
+    Offset decided_ = 0;
+    Offset published_ = 0;
+    OwnedBytes value_;  // reused
+};
+
+}  // namespace mu

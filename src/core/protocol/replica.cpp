@@ -1,0 +1,103 @@
+#include "protocol/replica.hpp"
+
+#include "common/assert.hpp"
+
+namespace mu {
+
+Replica::Replica(Fabric& fabric, LogFormat const& format, Settings settings, StateMachine& machine,
+                 Incarnation incarnation)
+    : settings_(std::move(settings)),
+      format_(format),
+      incarnation_(incarnation),
+      background_(fabric.channel(Plane::background)),
+      background_peers_(background_),
+      election_(fabric, background_peers_, settings_, shared_),
+      formation_(fabric, background_peers_, settings_, shared_, incarnation),
+      permission_(fabric, format, settings_, shared_, incarnation),
+      executor_(machine, settings_.max_sessions),
+      replayer_(fabric, format, executor_, shared_),
+      replicator_(fabric, format, settings_, shared_, permission_, executor_, replayer_, incarnation),
+      transfer_(fabric, settings_, shared_, executor_, replicator_),
+      learner_(fabric, settings_, shared_, executor_, permission_, replayer_, incarnation) {
+    MU_ASSERT(fabric.background().size() >= sizeof(BackgroundRegion));
+    auto& own = reinterpret_cast<BackgroundRegion*>(fabric.background().data())->own;
+    store_word(own.incarnation, incarnation);
+    store_position(own.applied, Position{});
+}
+
+void Replica::step_background(Nanoseconds now) {
+    std::array<Completion, 2 * kMaxReplicas> done;
+    std::size_t count = 0;
+    do {
+        count = background_.poll(done);
+        for (std::size_t i = 0; i < count; ++i) {
+            if (done[i].operation == Operation::read) {
+                background_peers_.completed(done[i]);
+            }
+        }
+    } while (count == done.size());
+    election_.step(now);
+    formation_.step();
+    permission_.step(now);
+}
+
+bool Replica::step_replication(Nanoseconds now, ReplySink* sink) {
+    shared_.steps.fetch_add(1, std::memory_order_acq_rel);
+    if (shared_.halted.load(std::memory_order_acquire)) {
+        replicator_.abort();
+        return false;
+    }
+    if (!join()) {
+        return learner_.step();
+    }
+    Replicator::Stage const before = replicator_.stage();
+    replicator_.step(now);
+    bool busy = replicator_.stage() != before || replicator_.stage() == Replicator::Stage::requesting;
+    if (replicator_.leading()) {
+        execute_decided(sink);
+        busy = transfer_.step(now) || busy;
+    } else if (replicator_.stage() == Replicator::Stage::follower) {
+        busy = learner_.step() || busy;
+        busy = replayer_.step(now) || busy;
+    }
+    return busy;
+}
+
+// Takes in that this replica has become a voter: by first formation, or by having been brought up.
+bool Replica::join() {
+    if (!joined_ && shared_.joined.load(std::memory_order_acquire)) {
+        if (executor_.applied().offset == 0) {
+            Incarnations vector{};
+            for (ReplicaId const member : settings_.members) {
+                vector[member] = shared_.formation[member].load(std::memory_order_relaxed);
+            }
+            executor_.form(vector);
+        }
+        joined_ = true;
+    }
+    return joined_;
+}
+
+void Replica::execute_decided(ReplySink* sink) {
+    if (executor_.applied().offset < replicator_.decided()) {
+        replayer_.execute_own(replicator_.decided(), sink);
+    }
+}
+
+void Replica::begin_read() {
+    read_at_ = replicator_.decided();
+    replicator_.begin_confirm();
+}
+
+std::optional<Outcome> Replica::poll_read(ReplySink* sink) {
+    advance(sink);
+    if (!replicator_.leading()) {
+        return Outcome::not_leader;
+    }
+    if (!replicator_.confirmed() || executor_.applied().offset < read_at_) {
+        return std::nullopt;
+    }
+    return Outcome::ok;
+}
+
+}  // namespace mu

@@ -1,0 +1,338 @@
+#include "protocol/replicator.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/assert.hpp"
+
+namespace mu {
+
+Replicator::Replicator(Fabric& fabric, LogFormat const& format, Settings const& settings, Shared& shared,
+                       Permission& permission, Executor& executor, Replayer& replayer, Incarnation incarnation)
+    : fabric_(fabric),
+      format_(format),
+      settings_(settings),
+      shared_(shared),
+      permission_(permission),
+      executor_(executor),
+      replayer_(replayer),
+      incarnation_(incarnation),
+      region_(*reinterpret_cast<BackgroundRegion*>(fabric.background().data())),
+      log_(fabric.channel(Plane::replication)),
+      side_(fabric.channel(Plane::learner)),
+      peers_(side_) {
+    writers_.reserve(kMaxReplicas);
+    counted_.reserve(kMaxReplicas);
+    head_.reserve(format.max_value() + sizeof(SlotHeader));
+}
+
+void Replicator::step(Nanoseconds now) {
+    now_ = now;
+    poll_side();
+    poll();
+    switch (stage_) {
+        case Stage::follower:
+            if (shared_.leader.load(std::memory_order_acquire) == settings_.self && now >= next_attempt_) {
+                start_takeover(now);
+            }
+            break;
+        case Stage::requesting:
+            if (now - started_at_ > settings_.grant_timeout) {
+                abort();
+            } else {
+                read_grants(now);
+                adopt_if_majority(now);
+            }
+            break;
+        case Stage::adopting:
+            seal_if_adopted(now);
+            break;
+        case Stage::sealing:
+        case Stage::leading:
+            if (lost_own_permission()) {
+                abort();
+                break;
+            }
+            read_grants(now);
+            tend_followers(now);
+            watch_recycling(now);
+            carry_commit_when_idle(now);
+            poll();
+            break;
+    }
+}
+
+// --- Steady state ---------------------------------------------------------------------------------------------------
+
+Outcome Replicator::append(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body) {
+    if (!leading()) {
+        return Outcome::not_leader;
+    }
+    if (prefix.size() + body.size() > format_.max_value()) {
+        return Outcome::too_large;
+    }
+    if (!enough_confirmed()) {
+        return Outcome::no_majority;
+    }
+    std::uint64_t const bytes = slot_bytes(static_cast<std::uint32_t>(prefix.size() + body.size()));
+    if (!make_room(bytes)) {
+        return Outcome::no_room;
+    }
+    append_pad_if_needed(bytes);
+    append_slot(kind, prefix, body);
+    return Outcome::ok;
+}
+
+// A slot never wraps: if it does not fit before the end of the ring, a pad fills that.
+void Replicator::append_pad_if_needed(std::uint64_t bytes) {
+    if (format_.room_to_end(tail_.offset) < bytes) {
+        append_slot(SlotKind::pad, {}, {});
+    }
+}
+
+void Replicator::append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body) {
+    SlotHeader header;
+    header.offset = tail_.offset;
+    header.proposal = tenure_.proposal;
+    header.previous = tail_.previous;
+    header.commit = decided_;
+    header.kind = kind;
+    header.length = kind == SlotKind::pad ? format_.pad_length(tail_.offset)
+                                          : static_cast<std::uint32_t>(prefix.size() + body.size());
+    head_.resize(sizeof header + prefix.size());
+    if (!prefix.empty()) {
+        std::memcpy(head_.data() + sizeof header, prefix.data(), prefix.size());
+    }
+    if (format_.integrity() == Integrity::checksum) {  // the checksum is over the value in one piece
+        head_.insert(head_.end(), body.begin(), body.end());
+        body = {};
+    }
+    std::uint64_t const canary = format_.seal(header, std::span<std::byte const>(head_).subspan(sizeof header));
+    std::memcpy(head_.data(), &header, sizeof header);
+
+    Offset const end = tail_.offset + slot_bytes(header.length);
+    Gather const slot{head_, body, std::as_bytes(std::span(&canary, 1))};
+    for (ReplicaId const writer : writers_) {
+        log_.write(writer, Region::log, format_.place(header.offset), slot, followers_[writer].completion_id(end));
+    }
+    tail_ = Position{end, header.proposal};
+    commit_written_ = header.commit;
+    work_since_commit_ = kind != SlotKind::empty;
+    configuration_.take(header, prefix);
+    // What the next slot of this size will touch is fetched while nobody waits.
+    for (ReplicaId const writer : writers_) {
+        log_.expect_write(writer, format_.place(end), slot_bytes(header.length));
+    }
+}
+
+void Replicator::poll() {
+    std::array<Completion, 2 * kMaxReplicas> done;
+    std::size_t count = 0;
+    do {
+        count = log_.poll(done);
+        for (std::size_t i = 0; i < count; ++i) {
+            completed(done[i]);
+        }
+    } while (count == done.size());
+    if (!counted_.empty()) {
+        count_decided();
+    }
+}
+
+void Replicator::completed(Completion const& completion) {
+    Follower& follower = followers_[completion.peer];
+    if (completion.operation == Operation::read) {
+        if (follower.stage != Follower::Stage::reading || completion.id != follower.nonce) {
+            return;  // of an attempt that is over
+        }
+        if (!completion.success) {
+            lose(completion.peer, now_ + settings_.joiner_retry);
+        } else if (--follower.reads_left == 0) {
+            follower.stage = Follower::Stage::known;
+            follower.chain_read = true;
+        }
+        return;
+    }
+    if (completion.operation == Operation::confirm) {
+        if (completion.success) {
+            confirms_ += completion.id == confirm_round_ ? 1 : 0;
+            return;
+        }
+    } else if (!follower.owns(completion.id)) {
+        return;
+    }
+    if (stage_ == Stage::follower) {
+        return;
+    }
+    if (!completion.success) {
+        if (completion.peer == settings_.self) {
+            abort();
+        } else if (follower.is_written()) {
+            lose(completion.peer, now_ + settings_.joiner_retry);
+        }
+    } else {
+        follower.accepted = std::max(follower.accepted, Follower::end_named(completion.id));
+    }
+}
+
+// The largest offset that a majority has accepted. It counts only from the seal on: a slot of an earlier tenure is
+// decided by a slot of this tenure at or after it, never by itself (paper, section 4.1; Raft's figure 8 is the same).
+void Replicator::count_decided() {
+    std::array<Offset, kMaxReplicas> accepted;
+    std::size_t count = 0;
+    for (ReplicaId const writer : counted_) {
+        std::size_t at = count++;
+        Offset const here = followers_[writer].accepted;
+        for (; at > 0 && accepted[at - 1] < here; --at) {
+            accepted[at] = accepted[at - 1];
+        }
+        accepted[at] = here;
+    }
+    if (count < settings_.majority()) {
+        return;
+    }
+    Offset const by_majority = accepted[settings_.majority() - 1];
+    if (by_majority <= decided_ || seal_end_ == 0 || by_majority < seal_end_) {
+        return;
+    }
+    decided_ = by_majority;
+    if (stage_ == Stage::sealing) {
+        stage_ = Stage::leading;
+        backoff_ = 0;
+        took_over_in_ = now_ - started_at_;
+        ++takeovers_;
+        store_word(region_.own.leading, tenure_.proposal);
+    }
+}
+
+void Replicator::begin_confirm() {
+    ++confirm_round_;
+    confirms_ = 0;
+    for (ReplicaId const writer : writers_) {
+        log_.confirm(writer, confirm_round_);
+    }
+}
+
+bool Replicator::lost_own_permission() const noexcept { return fabric_.permission() != tenure_.proposal; }
+
+void Replicator::abort() {
+    if (stage_ == Stage::follower) {
+        return;
+    }
+    stage_ = Stage::follower;
+    ++aborts_;
+    store_word(region_.own.leading, 0);
+    replayer_.learned_decided(decided_);
+    writers_.clear();
+    counted_.clear();
+    for (Follower& follower : followers_) {
+        follower.stage = Follower::Stage::idle;
+        follower.accepted = 0;
+    }
+    seal_end_ = 0;
+    joiner_holds_ = 0;
+    blocked_since_ = 0;
+    back_off(now_);
+}
+
+// An idle leader appends one empty slot, so that followers execute the last command too; never two without new work
+// between. A follower that was just confirmed begins to count with the next slot: that may have to be made.
+void Replicator::carry_commit_when_idle(Nanoseconds now) {
+    if (tail_.offset != tail_seen_) {
+        tail_seen_ = tail_.offset;
+        tail_moved_at_ = now;
+        shared_.active_at.store(now, std::memory_order_relaxed);
+        return;
+    }
+    bool const idle = settings_.commit_idle_after > 0 && now - tail_moved_at_ >= settings_.commit_idle_after;
+    bool const carry = idle && work_since_commit_ && decided_ == tail_.offset;
+    bool const nudge = nudge_ && decided_ < tail_.offset;
+    if ((carry || nudge) && enough_confirmed() && make_room(kSlotAlignment)) {
+        nudge_ = false;
+        append_slot(SlotKind::empty, {}, {});
+    }
+}
+
+// --- Recycling ------------------------------------------------------------------------------------------------------
+
+// The ring is reused up to what all confirmed followers have applied. Nobody is asked as long as there is room by
+// what is known already.
+bool Replicator::make_room(std::uint64_t bytes) {
+    std::uint64_t const room = format_.room_to_end(tail_.offset);
+    Offset const end = tail_.offset + bytes + (room < bytes ? room : 0);
+    if (end <= write_limit_) {
+        return true;
+    }
+    for (ReplicaId const writer : counted_) {
+        if (writer != settings_.self) {
+            peers_.refresh(writer);
+        }
+    }
+    poll_side();
+    write_limit_ = recycle_bound() + format_.ring_bytes();
+    if (end <= write_limit_) {
+        blocked_since_ = 0;
+        return true;
+    }
+    for (ReplicaId const writer : counted_) {
+        side_.ring(writer, Plane::replication);  // it may sleep while we wait for it
+    }
+    return false;
+}
+
+Offset Replicator::recycle_bound() const noexcept {
+    Offset bound = replayer_.published();
+    for (ReplicaId const writer : counted_) {
+        if (writer != settings_.self) {
+            bound = std::min(bound, followers_[writer].applied);
+        }
+    }
+    return joiner_holds_ == 0 ? bound : std::min(bound, joiner_holds_);
+}
+
+void Replicator::poll_side() {
+    std::array<Completion, 2 * kMaxReplicas> done;
+    std::size_t count = 0;
+    do {
+        count = side_.poll(done);
+        for (std::size_t i = 0; i < count; ++i) {
+            if (done[i].operation != Operation::read) {
+                continue;
+            }
+            ReplicaId const peer = done[i].peer;
+            peers_.completed(done[i]);
+            if (followers_[peer].is_written() && peers_.view(peer).incarnation == followers_[peer].grant.incarnation) {
+                followers_[peer].applied = std::max(followers_[peer].applied, peers_.applied(peer));
+            }
+        }
+    } while (count == done.size());
+}
+
+// Nobody waits for a dead or stalled follower for ever: it is dropped, notices that it was lapped, and rejoins.
+void Replicator::watch_recycling(Nanoseconds now) {
+    replayer_.publish();
+    if (make_room(slot_bytes(format_.max_value()))) {
+        return;
+    }
+    if (blocked_since_ == 0) {
+        blocked_since_ = now;
+    }
+    if (now - blocked_since_ <= settings_.stall_limit) {
+        return;
+    }
+    blocked_since_ = 0;
+    if (joiner_holds_ != 0) {
+        joiner_holds_ = 0;
+        return;
+    }
+    Offset const bound = recycle_bound();
+    std::vector<ReplicaId> const counted = counted_;
+    for (ReplicaId const writer : counted) {
+        if (writer != settings_.self && followers_[writer].applied == bound &&
+            counted_.size() > settings_.majority()) {
+            lose(writer, now + settings_.stall_limit);
+        }
+    }
+}
+
+}  // namespace mu

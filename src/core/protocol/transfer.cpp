@@ -1,0 +1,205 @@
+#include "protocol/transfer.hpp"
+
+#include <algorithm>
+
+#include "common/ordered_copy.hpp"
+
+namespace mu {
+
+Transfer::Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor,
+                   Replicator& replicator)
+    : fabric_(fabric),
+      settings_(settings),
+      shared_(shared),
+      executor_(executor),
+      replicator_(replicator),
+      region_(*reinterpret_cast<BackgroundRegion*>(fabric.background().data())),
+      side_(fabric.channel(Plane::learner)) {}
+
+bool Transfer::step(Nanoseconds now) {
+    if (!replicator_.leading()) {
+        learner_ = kNobody;
+        return false;
+    }
+    if (learner_ == kNobody) {
+        if (now >= look_at_) {
+            look_at_ = now + settings_.joiner_retry;
+            look_for_learner(now);
+        }
+    } else {
+        await_piece(now);
+    }
+    return learner_ != kNobody;
+}
+
+void Transfer::look_for_learner(Nanoseconds now) {
+    for (ReplicaId const member : settings_.members) {
+        PeerState const state = fabric_.peer(member);
+        if (member == settings_.self || state.incarnation == 0 || state.gone) {
+            continue;
+        }
+        Incarnation const counted = replicator_.configuration_at_tail().incarnations[member];
+        if (state.incarnation > counted) {
+            // (a) has happened: followers of another incarnation are not counted. (b):
+            static_cast<void>(replicator_.append_admission(member, state.incarnation));
+        } else if (state.incarnation == counted && needs_snapshot(member, counted)) {
+            begin(member, counted, now);
+            return;
+        }
+    }
+}
+
+bool Transfer::needs_snapshot(ReplicaId replica, Incarnation incarnation) const noexcept {
+    if (executor_.configuration().incarnations[replica] != incarnation) {
+        return false;  // the record is not executed here yet: a snapshot would not stand for it
+    }
+    return replicator_.follower(replica).stage == Follower::Stage::behind || replicator_.unadmitted(replica);
+}
+
+void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now) {
+    if (side_.connected(replica) != incarnation && !side_.connect(replica)) {
+        return;
+    }
+    shared_.busy.store(true, std::memory_order_release);
+    executor_.snapshot(snapshot_);
+    shared_.busy.store(false, std::memory_order_release);
+    learner_ = replica;
+    replicator_.hold_for_joiner(executor_.applied().offset);
+    // Unique beyond this leader's own count: a learner may still hold pieces of an earlier leader's incarnation.
+    piece_ = Piece{replicator_.proposal(), incarnation, replicator_.proposal() ^ (++transfers_ << 32U), 1,
+                   snapshot_.size(), 0};
+    send_piece(now);
+}
+
+void Transfer::send_piece(Nanoseconds now) {
+    std::size_t const at = (piece_.number - 1) * kPieceBytes;
+    piece_.bytes = std::min(kPieceBytes, snapshot_.size() - at);
+    std::span<std::byte const> const bytes = std::span(snapshot_).subspan(at, piece_.bytes);
+    // The piece lands before the cell that announces it: one channel, in posting order.
+    side_.write(learner_, Region::background, peer_cell_at(settings_.self, &PeerCells::piece_bytes), {bytes}, 0);
+    outgoing_ = Checked<Piece>::of(piece_);
+    side_.write(learner_, Region::background, peer_cell_at(settings_.self, &PeerCells::piece),
+                {std::as_bytes(std::span(&outgoing_, 1))}, 0);
+    side_.ring(learner_, Plane::replication);
+    sent_at_ = now;
+}
+
+void Transfer::await_piece(Nanoseconds now) {
+    PeerState const state = fabric_.peer(learner_);
+    if (state.gone || state.incarnation != piece_.target || now - sent_at_ > settings_.transfer_timeout) {
+        finish(false);
+        return;
+    }
+    std::optional<PieceTaken> const taken = load_cell(region_.peers[learner_].taken);
+    if (!taken || taken->learner != piece_.target || taken->transfer != piece_.transfer ||
+        taken->number != piece_.number) {
+        return;
+    }
+    if (piece_.number * kPieceBytes >= piece_.total_bytes) {
+        finish(true);
+    } else {
+        ++piece_.number;
+        send_piece(now);
+    }
+}
+
+void Transfer::finish(bool delivered) noexcept {
+    if (delivered) {
+        replicator_.retry_now(learner_);
+    } else {
+        replicator_.hold_for_joiner(0);
+    }
+    learner_ = kNobody;
+    snapshot_ = OwnedBytes{};
+}
+
+// --- The learner ----------------------------------------------------------------------------------------------------
+
+Learner::Learner(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor, Permission& permission,
+                 Replayer& replayer, Incarnation incarnation)
+    : fabric_(fabric),
+      settings_(settings),
+      shared_(shared),
+      executor_(executor),
+      permission_(permission),
+      replayer_(replayer),
+      incarnation_(incarnation),
+      region_(*reinterpret_cast<BackgroundRegion*>(fabric.background().data())),
+      side_(fabric.channel(Plane::learner)) {}
+
+bool Learner::step() {
+    if (admitted_by_.proposal != kNoProposal) {
+        become_admitted();
+        return true;
+    }
+    bool taken = false;
+    for (ReplicaId const member : settings_.members) {
+        std::optional<Piece> const piece = load_cell(region_.peers[member].piece);
+        if (member != settings_.self && piece && piece->target == incarnation_ && take(member, *piece)) {
+            taken = true;
+        }
+    }
+    return taken;
+}
+
+bool Learner::take(ReplicaId from, Piece const& piece) {
+    Arriving& arriving = arriving_[from];
+    if (piece.transfer != arriving.transfer) {
+        arriving = Arriving{piece.transfer, 0, {}};
+    }
+    if (piece.number != arriving.taken + 1 || piece.bytes > kPieceBytes) {
+        return false;
+    }
+    std::size_t const at = arriving.bytes.size();
+    arriving.bytes.resize(at + piece.bytes);
+    racy_copy_out(arriving.bytes.data() + at, region_.peers[from].piece_bytes.data(), piece.bytes);
+    // The leader overwrites a piece only after it was taken, or to begin another transfer: then this one is void.
+    std::optional<Piece> const still = load_cell(region_.peers[from].piece);
+    if (!still || still->transfer != piece.transfer || still->number != piece.number) {
+        arriving = Arriving{};
+        return false;
+    }
+    ++arriving.taken;
+    if (arriving.bytes.size() >= piece.total_bytes) {
+        arrived(from, piece, arriving.bytes);
+        arriving.bytes = OwnedBytes{};
+    }
+    acknowledge(from, piece);
+    return true;
+}
+
+void Learner::acknowledge(ReplicaId to, Piece const& piece) {
+    Incarnation const present = fabric_.peer(to).incarnation;
+    if (side_.connected(to) != present && !side_.connect(to)) {
+        return;
+    }
+    outgoing_[to] = Checked<PieceTaken>::of(PieceTaken{incarnation_, piece.transfer, piece.number});
+    side_.write(to, Region::background, peer_cell_at(settings_.self, &PeerCells::taken),
+                {std::as_bytes(std::span(&outgoing_[to], 1))}, 0);
+    side_.ring(to, Plane::replication);
+}
+
+void Learner::arrived(ReplicaId from, Piece const& piece, OwnedBytes const& snapshot) {
+    shared_.busy.store(true, std::memory_order_release);
+    bool const restored = executor_.restore(snapshot);
+    shared_.busy.store(false, std::memory_order_release);
+    if (!restored) {
+        return;  // unsound, or not ahead of what was executed here: nothing has changed
+    }
+    replayer_.learned_decided(executor_.applied().offset);
+    replayer_.publish();
+    shared_.lapped.store(false, std::memory_order_release);
+    if (!shared_.joined.load(std::memory_order_acquire)) {
+        admitted_by_ = Tenure{from, fabric_.peer(from).incarnation, piece.proposal};
+        become_admitted();
+    }
+}
+
+void Learner::become_admitted() {
+    if (permission_.admit(admitted_by_)) {
+        admitted_by_ = Tenure{};
+        shared_.joined.store(true, std::memory_order_release);
+    }
+}
+
+}  // namespace mu
