@@ -152,8 +152,6 @@ SimWorld::Effect SimWorld::apply_write(SimQueue& queue, SimOperation& operation,
     std::span<std::byte> region = memory.background();
     if (operation.region == Region::log) {
         if (queue.broken_for(operation)) return Effect::refused;
-        bool const refuses = options_.revocation == Revocation::by_refusal;
-        if (refuses && !memory.permits(operation.tenure, operation.key)) return Effect::refused;
         region = memory.landing(route.writer, operation.key);
         if (region.empty()) return Effect::refused;
     }

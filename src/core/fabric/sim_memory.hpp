@@ -52,7 +52,8 @@ public:
     [[nodiscard]] bool permits(Tenure const& tenure, std::uint64_t key) const noexcept {
         return tenure.proposal != kNoProposal && tenure.proposal == word_ && key == key_;
     }
-    // Where a log write made by `key` lands; empty if it has no effect.
+    // Where a log write made by `key` lands; empty if it has no effect. (By refusal each grant takes over the only ring,
+    // so that the keys of all earlier ones land nowhere.)
     [[nodiscard]] std::span<std::byte> landing(ReplicaId writer, std::uint64_t key) noexcept;
     // The ring that a log read sees: the one its key names, or the live one if it has none; empty if there is none.
     [[nodiscard]] std::span<std::byte const> readable(ReplicaId reader, std::uint64_t key) const noexcept;
