@@ -1,0 +1,120 @@
+#include "fabric/segment_lock.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <mutex>
+
+#include "fabric/segment.hpp"
+
+namespace mu {
+
+namespace {
+
+// The descriptors of held locks, for the children of fork(). Fixed, because the handler may only use what is safe
+// between fork and exec; a process with more replicas than this has children that keep a lock until they exec or end.
+constexpr std::size_t kForkAware = 64;
+std::array<std::atomic<int>, kForkAware> g_held;  // descriptor + 1; 0 is a free place
+
+void close_in_child() noexcept {
+    for (std::atomic<int>& held : g_held) {
+        int const descriptor = held.exchange(0) - 1;
+        if (descriptor >= 0) ::close(descriptor);
+    }
+}
+
+void remember(int descriptor) noexcept {
+    static std::once_flag once;
+    std::call_once(once, [] { ::pthread_atfork(nullptr, nullptr, close_in_child); });
+    for (std::atomic<int>& held : g_held) {
+        int free = 0;
+        if (held.compare_exchange_strong(free, descriptor + 1)) return;
+    }
+}
+
+void forget(int descriptor) noexcept {
+    for (std::atomic<int>& held : g_held) {
+        int expected = descriptor + 1;
+        if (held.compare_exchange_strong(expected, 0)) return;
+    }
+}
+
+LockNote read_note(int file) noexcept {
+    std::array<char, 96> text{};
+    LockNote note;
+    if (::pread(file, text.data(), text.size() - 1, 0) <= 0) return note;
+    if (std::sscanf(text.data(), "pid %" SCNd32 " incarnation %" SCNu64, &note.pid, &note.incarnation) != 2) return {};
+    return note;
+}
+
+bool has_the_name(int file, std::string const& path) noexcept {
+    struct stat opened = {};
+    struct stat named = {};
+    return ::fstat(file, &opened) == 0 && ::stat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+           opened.st_dev == named.st_dev;
+}
+
+}  // namespace
+
+std::string segment_path(std::string const& directory, std::string const& cluster, ReplicaId replica) {
+    return directory + "/mu." + cluster + "." + std::to_string(replica);
+}
+
+LockFile::LockFile(std::string const& path, std::string const& whose) : path_(path) {
+    for (;;) {
+        file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (file_ < 0) refuse_system(errno, "cannot open the lock file " + path);
+        if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+            int const error = errno;
+            LockNote const holder = read_note(file_);
+            ::close(file_);
+            if (error == EINTR) continue;
+            if (error != EWOULDBLOCK) refuse_system(error, "cannot lock " + path);
+            throw FabricError(FabricError::Code::id_in_use,
+                              whose + " already runs as pid " + std::to_string(holder.pid) +
+                                  ". It goes on undisturbed. Stop it first, or start another replica");
+        }
+        if (has_the_name(file_, path)) break;
+        ::close(file_);  // its holder has just removed it: this lock guards nothing
+    }
+    remember(file_);
+    earlier_ = read_note(file_);
+}
+
+LockFile::~LockFile() {
+    // Named as long as it is locked: whoever opens the file from here on finds that it has lost its name.
+    if (!keep_) ::unlink(path_.c_str());
+    forget(file_);
+    ::close(file_);
+}
+
+void LockFile::write(LockNote const& note) {
+    std::array<char, 96> text{};
+    int const length = std::snprintf(text.data(), text.size(), "pid %" PRId32 " incarnation %" PRIu64 "\n", note.pid,
+                                     note.incarnation);
+    if (::pwrite(file_, text.data(), static_cast<std::size_t>(length), 0) != length ||
+        ::ftruncate(file_, length) != 0) {
+        refuse_system(errno, "cannot write " + path_);
+    }
+}
+
+LockState look_at_lock(std::string const& path) noexcept {
+    LockState state;
+    int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (file < 0) return state;
+    // A shared lock is refused only by a holder; it is let go at once.
+    state.held = ::flock(file, LOCK_SH | LOCK_NB) != 0;
+    state.note = read_note(file);
+    ::close(file);
+    return state;
+}
+
+}  // namespace mu

@@ -1,0 +1,145 @@
+#include "fabric/shm_channel.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "common/assert.hpp"
+#include "common/ordered_copy.hpp"
+#include "fabric/shm_peers.hpp"
+
+namespace mu {
+
+namespace {
+
+// Room for operations between two polls without an allocation. More than any plane has outstanding.
+constexpr std::size_t kExpectedPending = 1024;
+
+}  // namespace
+
+ShmChannel::ShmChannel(ShmPeers& peers, SegmentShape const& shape, ReplicaId self)
+    : peers_(peers), shape_(shape), own_area_(shape.area_of(self)) {
+    pending_.reserve(kExpectedPending);
+}
+
+ShmChannel::Link& ShmChannel::link(ReplicaId peer) noexcept {
+    MU_ASSERT(peer <= kMaxReplicaId);
+    return links_[peer];
+}
+
+bool ShmChannel::connect(ReplicaId peer) noexcept {
+    std::shared_ptr<Segment> found = peers_.segment(peer);
+    if (found == nullptr) return false;
+    Link& it = link(peer);
+    if (it.segment == found) return true;
+    settle();  // what is open was posted to the incarnation left behind
+    it = Link();
+    it.background = found->background();
+    it.permission = &found->header().permission.word;
+    it.segment = std::move(found);
+    return true;
+}
+
+Incarnation ShmChannel::connected(ReplicaId peer) const noexcept {
+    if (peer > kMaxReplicaId || links_[peer].segment == nullptr) return 0;
+    return links_[peer].segment->incarnation();
+}
+
+void ShmChannel::begin_tenure(ReplicaId peer, Tenure const& tenure, std::uint64_t key) noexcept {
+    settle();  // what is open was written by the tenure before
+    Link& it = link(peer);
+    it.proposal = tenure.proposal;
+    // A key comes from another process: anything but one's own area would break the contract for others.
+    it.writable = it.segment != nullptr && key == own_area_ && tenure.proposal != kNoProposal;
+    it.log = it.writable ? it.segment->area(own_area_) : nullptr;
+}
+
+void ShmChannel::write(ReplicaId to, Region region, std::uint64_t at, Gather const& bytes, std::uint64_t id) noexcept {
+    Link const& it = link(to);
+    bool const to_log = region == Region::log;
+    std::size_t const length = ordered_bytes(bytes.head, bytes.body, bytes.tail);
+    // A write does not wrap: the protocol fills the end of the ring.
+    MU_ASSERT(at <= (to_log ? shape_.ring_bytes : shape_.background_bytes) &&
+              length <= (to_log ? shape_.ring_bytes : shape_.background_bytes) - at);
+    std::byte* const base = to_log ? (it.writable ? it.log : nullptr) : it.background;
+    if (base == nullptr) {
+        push(Operation::write, to, id, Verdict::failed);
+        return;
+    }
+    ordered_copy(base + at, bytes.head, bytes.body, bytes.tail);
+    push(Operation::write, to, id, to_log ? Verdict::by_permission : Verdict::by_life);
+}
+
+void ShmChannel::read(ReplicaId from, Region region, std::uint64_t at, std::span<std::byte> into,
+                      std::uint64_t id) noexcept {
+    Link const& it = link(from);
+    std::uint64_t const size = region == Region::log ? shape_.ring_bytes : shape_.background_bytes;
+    MU_ASSERT(at <= size && into.size() <= size - at && at % kWord == 0);
+    std::byte const* const base = region == Region::log ? it.log : it.background;
+    if (base != nullptr) racy_copy_out(into.data(), base + at, into.size());
+    push(Operation::read, from, id, base != nullptr ? Verdict::by_life : Verdict::failed);
+}
+
+void ShmChannel::confirm(ReplicaId to, std::uint64_t id) noexcept {
+    push(Operation::confirm, to, id, link(to).writable ? Verdict::by_permission : Verdict::failed);
+}
+
+void ShmChannel::push(Operation operation, ReplicaId peer, std::uint64_t id, Verdict verdict) noexcept {
+    if (pending_.size() == pending_.capacity() && delivered_ != 0) [[unlikely]] {
+        pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(delivered_));
+        settled_ -= delivered_;
+        delivered_ = 0;
+    }
+    pending_.push_back({id, peer, operation, verdict});
+}
+
+// Judges everything that is open. The one fence stands between all stores and all loads of permission words.
+void ShmChannel::settle() noexcept {
+    if (settled_ == pending_.size()) return;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (; settled_ < pending_.size(); ++settled_) {
+        Pending& it = pending_[settled_];
+        it.verdict = judge(it) ? Verdict::succeeded : Verdict::failed;
+    }
+}
+
+bool ShmChannel::judge(Pending const& pending) noexcept {
+    Link& it = links_[pending.peer];
+    if (pending.verdict == Verdict::by_life) return !it.segment->gone();
+    if (pending.verdict == Verdict::failed || !it.writable) return false;
+    std::atomic_ref<Proposal> const word(*it.permission);
+    // Acquire: what follows a success must not be loaded before it.
+    it.writable = word.load(std::memory_order_acquire) == it.proposal && !it.segment->gone();
+    return it.writable;
+}
+
+std::size_t ShmChannel::poll(std::span<Completion> completions) noexcept {
+    settle();
+    std::size_t const count = std::min(completions.size(), settled_ - delivered_);
+    for (std::size_t i = 0; i < count; ++i) {
+        Pending const& it = pending_[delivered_ + i];
+        completions[i] = {it.peer, it.operation, it.verdict == Verdict::succeeded, it.id};
+    }
+    delivered_ += count;
+    if (delivered_ == pending_.size()) {
+        pending_.clear();
+        delivered_ = settled_ = 0;
+    }
+    return count;
+}
+
+void ShmChannel::ring(ReplicaId peer, Plane plane) noexcept {
+    Link const& it = link(peer);
+    if (it.segment != nullptr) ring_doorbell(it.segment->header().doorbells[doorbell_of(plane)]);
+}
+
+void ShmChannel::expect_write(ReplicaId to, std::uint64_t at, std::size_t bytes) noexcept {
+    Link const& it = link(to);
+    if (!it.writable || at >= shape_.ring_bytes) return;
+    std::byte* const begin = it.log + at;
+    std::size_t const reach = std::min<std::size_t>(bytes, shape_.ring_bytes - at);
+    for (std::size_t i = 0; i < reach; i += kCacheLine) {
+        __builtin_prefetch(begin + i, 1, 3);
+    }
+}
+
+}  // namespace mu
