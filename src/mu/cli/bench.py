@@ -1,0 +1,168 @@
+"""`mu bench`: latency, throughput and fail-over, measured here and now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mu import bench
+from mu.cli.show import console, duration, progress_bar, quantile_table, say, write_json
+from mu.errors import ConfigError
+
+app = typer.Typer(
+    help="Measures what Mu does on this machine; every figure is printed beside what it is to be compared with.",
+    no_args_is_help=True,
+)
+
+Fabric = Annotated[str, typer.Option(help="How replicas reach each other's memory.")]
+Replicas = Annotated[int, typer.Option(min=1, max=15, help="How many replicas.")]
+Payload = Annotated[int, typer.Option(min=1, help="Bytes of a command.")]
+Outstanding = Annotated[int, typer.Option(min=1, help="Proposals under way at once.")]
+Count = Annotated[int, typer.Option(min=1, help="How many commands.")]
+Cores = Annotated[str, typer.Option(help="How planes wait: auto, shared or dedicated.")]
+LogBytes = Annotated[int, typer.Option(help="Bytes of the log; a power of two.")]
+JsonFile = Annotated[str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")]
+
+ONE_MIB = 1024 * 1024
+
+
+@app.command()
+def latency(
+    fabric: Fabric = "shm",
+    replicas: Replicas = 3,
+    payload: Payload = 64,
+    outstanding: Outstanding = 1,
+    count: Count = 100_000,
+    cores: Cores = "auto",
+    log_bytes: LogBytes = ONE_MIB,
+    json_file: JsonFile = None,
+    dump: Annotated[
+        bool, typer.Option("--dump", help="Write dump-st-<payload>-<outstanding>.txt: one latency in ns a line.")
+    ] = False,
+) -> None:
+    """One proposal after the other: a native loop, the same from Python, and the floor, taking turns.
+
+    Examples: mu bench latency; mu bench latency --payload 4096 --count 200000 --json result.json
+    """
+    with progress_bar("latency") as progress:
+        result, samples = bench.latency(
+            replicas=replicas,
+            payload=payload,
+            outstanding=outstanding,
+            count=count,
+            progress=progress,
+            fabric=fabric,
+            cores=cores,
+            log_bytes=log_bytes,
+        )
+    if dump:
+        say(f"wrote {samples.dump(Path(), payload, outstanding)}")
+    if not _only_json(result, json_file):
+        title = f"one proposal: {replicas} replicas, {payload} bytes, {outstanding} outstanding, {fabric}"
+        rows = {"floor": "floor_ns", "native": "propose_ns", "Python": "python_ns"}
+        console.print(quantile_table(title, {label: result[key] for label, key in rows.items()}))
+        say(
+            f"native is {result['ratio_to_floor']['p50']:.2f} × the floor at p50;"
+            f" Python adds {duration(result['python_adds_ns']['p50'])}"
+        )
+        _machine(result)
+
+
+@app.command()
+def throughput(
+    fabric: Fabric = "shm",
+    replicas: Replicas = 3,
+    payload: Payload = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Commands a slot.")] = 128,
+    outstanding: Outstanding = 8,
+    count: Count = 2_000_000,
+    laps: Annotated[int, typer.Option(min=0, help="Also go so often round the log, without a pause.")] = 0,
+    cores: Cores = "auto",
+    log_bytes: LogBytes = ONE_MIB,
+    json_file: JsonFile = None,
+) -> None:
+    """As many commands as possible: in batches, several outstanding, natively and from Python.
+
+    Examples: mu bench throughput; mu bench throughput --batch 1 --outstanding 1; mu bench throughput --laps 100
+    """
+    with progress_bar("throughput") as progress:
+        result = bench.throughput(
+            replicas=replicas,
+            payload=payload,
+            batch=batch,
+            outstanding=outstanding,
+            count=count,
+            laps=laps,
+            progress=progress,
+            fabric=fabric,
+            cores=cores,
+            log_bytes=log_bytes,
+        )
+    if _only_json(result, json_file):
+        return
+    nanoseconds = round(result["seconds"] * 1e9)
+    say(f"Replicated {result['commands']} commands of size {payload} bytes in {nanoseconds} ns")
+    say(
+        f"native {result['native_per_us']:.1f} commands a µs, Python {result['python_per_us']:.1f}"
+        f" ({replicas} replicas, batches of {batch}, {outstanding} outstanding, {fabric})"
+    )
+    if "laps" in result:
+        first, every = (result["laps"]["batch_p999_ns"][key] for key in ("first", "all"))
+        say(
+            f"{result['laps']['laps']:.0f} laps of the log: p99.9 of a batch {duration(every)},"
+            f" over the first lap {duration(first)}"
+        )
+    _machine(result)
+
+
+@app.command()
+def failover(
+    rounds: Annotated[int, typer.Option(min=1, help="How many faults.")] = 20,
+    fault: Annotated[str, typer.Option(help="kill (SIGKILL), stop (SIGSTOP) or pause (no heartbeat).")] = "kill",
+    fabric: Fabric = "shm",
+    replicas: Annotated[int, typer.Option(min=3, max=15, help="How many replicas.")] = 3,
+    payload: Annotated[int, typer.Option(min=16, help="Bytes of a command.")] = 64,
+    cores: Cores = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """The leader fails under load, again and again: how long until another one decides; and nothing is lost.
+
+    Examples: mu bench failover --rounds 100; mu bench failover --fault stop
+    """
+    if fault not in bench.FAULTS:
+        raise ConfigError(f"--fault: {fault!r} is not one of {', '.join(bench.FAULTS)}.")
+    with progress_bar(f"failover ({fault})") as progress:
+        result = bench.failover(
+            rounds=rounds,
+            fault=fault,
+            replicas=replicas,
+            payload=payload,
+            progress=progress,
+            fabric=fabric,
+            cores=cores,
+        )
+    if not _only_json(result, json_file):
+        title = f"{rounds} × {fault} of the leader under load: {replicas} replicas, {fabric}"
+        rows = {"detect": "detect_us", "switch": "switch_us", "total": "total_us"}
+        console.print(quantile_table(title, {label: result[key] for label, key in rows.items()}, ns=1000))
+        say(f"acknowledged {result['acknowledged']:,} commands, lost {result['lost']}")
+        _machine(result)
+    if result["lost"]:
+        raise typer.Exit(1)
+
+
+def _only_json(result: dict[str, Any], target: str | None) -> bool:
+    """Writes the result if asked to; whether standard output belongs to it."""
+    if target is not None:
+        write_json(result, target)
+    return target == "-"
+
+
+def _machine(result: dict[str, Any]) -> None:
+    facts = result["machine"]
+    say(
+        f"[dim]{facts['cpu']}, {facts['cores']} cores ({facts['waiting']}), Linux {facts['kernel']},"
+        f" Python {facts['python']}, commit {facts['commit'] or 'unknown'}[/dim]"
+    )

@@ -1,0 +1,74 @@
+"""A running cluster on this machine, looked at and spoken to from outside its replicas' processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mu import _core
+from mu.cluster import Cluster
+from mu.errors import ReplicaDown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Glimpse:
+    """What a replica publishes about itself in shared memory. Offsets in bytes, as in Status."""
+
+    replica_id: int
+    incarnation: int = 0
+    pid: int = 0
+    alive: bool = False
+    """its process lives"""
+    heartbeat: int = 0
+    admitted: bool = False
+    eligible: bool = False
+    leader: int = 0
+    """whom it takes for the leader"""
+    leading: bool = False
+    """it leads, sealed (a stopped process may still say so)"""
+    applied: int = 0
+    fuo: int = 0
+    chain_end: int = 0
+    paused: bool = False
+    members: tuple[int, ...] = ()
+
+    @classmethod
+    def from_native(cls, values: Mapping[str, Any]) -> Glimpse:
+        """Makes the record from what the extension reports; what only a newer one knows is left out."""
+        known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
+        return cls(**{**known, "members": tuple(known.get("members", ()))})
+
+
+def peek(cluster: Cluster, replica_id: int) -> Glimpse | None:
+    """What a replica publishes; None if it has no segment here (it does not run, or elsewhere)."""
+    values = _core.peek(cluster.directory, cluster.name, cluster.require_member(replica_id))
+    return None if values is None else Glimpse.from_native(values)
+
+
+def pause(cluster: Cluster, replica_id: int) -> None:
+    """Makes a live replica stop its heartbeat. Raises ReplicaDown if it does not run here."""
+    _ask(cluster, replica_id, paused=True)
+
+
+def resume(cluster: Cluster, replica_id: int) -> None:
+    """Lets a paused replica go on. Raises ReplicaDown if it does not run here."""
+    _ask(cluster, replica_id, paused=False)
+
+
+def _ask(cluster: Cluster, replica_id: int, *, paused: bool) -> None:
+    if not _core.ask_pause(cluster.directory, cluster.name, cluster.require_member(replica_id), paused):
+        raise ReplicaDown(f"Replica {replica_id} of cluster {cluster.name!r} does not run on this machine")
+
+
+def clean(directory: str, name: str = "") -> list[str]:
+    """Removes what dead replicas left behind; live ones are left alone.
+
+    Args:
+        directory: where segments live.
+        name: of the cluster; "": of all.
+
+    Returns:
+        A line for each thing removed.
+    """
+    return _core.clean(directory, name)

@@ -1,0 +1,319 @@
+"""A replica of a cluster, in this process: the face of Mu.
+
+Calls go straight to the native node; this file adds names, defaults and units, not layers, since the core decides a
+command in about a microsecond. Commands may be proposed from several threads at once; the node combines them.
+
+Invariant: after `close()` every call raises `Closed`, and what was waiting has been answered.
+"""
+
+# ruff: noqa: ASYNC109  # the timeout is the cluster's: it bounds the proposal, not the coroutine
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from mu._fifo import Fifo
+from mu.cluster import Cluster, replica_id_from
+from mu.errors import Closed, ConfigError, NoLeader
+from mu.session import Session
+from mu.state_machine import StateMachine, state_machine_named
+from mu.status import Status
+
+try:
+    from mu import _core
+except ImportError as error:
+    raise ImportError(
+        f"Mu's native core is not built ({error}). In a source tree run `./dev setup`, then use .venv/bin/python;"
+        " elsewhere `pip install mu-consensus`."
+    ) from error
+
+log = logging.getLogger("mu")
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+FIRST_PAUSE: Final = 0.0002  # seconds between looks at a status while waiting; doubles up to the longest
+LONGEST_PAUSE: Final = 0.005
+
+
+class Replica:
+    """One replica. Made by `Replica.open`; a context manager.
+
+    Timeouts are in seconds; None stands for the cluster's `timeout_ms`. All calls may be made from several threads
+    at once.
+
+    Example:
+        >>> with mu.Replica.open("cluster.toml", replica_id=1, state_machine=mu.Counter()) as replica:
+        ...     replica.wait_until_leader(timeout=5)
+        ...     replica.execute(b"+1")  # doctest: +SKIP
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_execute",
+        "_execute_many",
+        "_fifo",
+        "_node",
+        "_propose",
+        "_propose_many",
+        "_read",
+        "_timeout_ns",
+        "_worker",
+        "cluster",
+        "replica_id",
+        "state_machine",
+    )
+
+    def __init__(self, cluster: Cluster, replica_id: int, state_machine: StateMachine | None) -> None:
+        """Brings the replica up; use `Replica.open`, which also reads configuration."""
+        self.cluster = cluster
+        self.replica_id = cluster.require_member(replica_id)
+        self.state_machine = state_machine
+        self._closed = False
+        self._timeout_ns = cluster.timeout_ms * 1_000_000
+        self._worker: ThreadPoolExecutor | None = None
+        self._fifo: Fifo | None = None
+        self._node = node = _core.Node(
+            fabric=cluster.fabric,
+            cluster=cluster.name,
+            cluster_key=cluster.cluster_key,
+            replica_id=replica_id,
+            members=cluster.replicas,
+            directory=cluster.directory,
+            log_bytes=cluster.log_bytes,
+            cores=cluster.chosen_cores,
+            commit_idle_us=cluster.commit_idle_us,
+            stall_limit_ms=cluster.stall_limit_ms,
+            max_sessions=cluster.max_sessions,
+            overrides=dict(cluster.tuning),
+            state_machine=state_machine,
+        )
+        # The native methods themselves: each layer between would cost as much as a tenth of a proposal.
+        self._execute = node.execute
+        self._execute_many = node.execute_many
+        self._propose = node.propose
+        self._propose_many = node.propose_many
+        self._read = node.read
+        if notice := node.notice():
+            log.warning("replica %d: %s", replica_id, notice)
+        try:
+            node.start()
+            if cluster.fifo:
+                self._fifo = Fifo(cluster.fifo.replace("{id}", str(replica_id)), self.pause, self.resume)
+        except BaseException:
+            node.close()
+            raise
+        log.info("replica %d of cluster %s is up", replica_id, cluster.name)
+
+    @classmethod
+    def open(
+        cls,
+        cluster: str | os.PathLike[str] | Cluster | None = None,
+        *,
+        replica_id: int | None = None,
+        state_machine: StateMachine | str | None = None,
+        **overrides: Any,
+    ) -> Replica:
+        """Brings up one replica of a cluster.
+
+        Args:
+            cluster: a TOML file, a Cluster, or None for `$MU_CLUSTER` or else the defaults; see `Cluster.load`.
+            replica_id: which of the members this is; None for `$MU_REPLICA_ID` or `$SID`.
+            state_machine: what commands are applied to, or its "module:Class". None: a native one that only
+                counts commands.
+            overrides: keys of the cluster's description.
+
+        Raises:
+            ConfigError: something in the description is wrong.
+            IdInUse, NoSpace, PermissionRefused, OtherCluster: this replica cannot be brought up.
+        """
+        settled = Cluster.load(cluster, **overrides)
+        replica_id = replica_id_from() if replica_id is None else replica_id
+        if replica_id is None:
+            raise ConfigError(f"Which replica is this? Give replica_id or set MU_REPLICA_ID: {settled.replicas}.")
+        settled.require_member(replica_id)
+        machine = state_machine_named(state_machine) if isinstance(state_machine, str) else state_machine
+        return cls(settled, replica_id, machine)
+
+    # --- Commands ---------------------------------------------------------------------------------------------
+
+    def execute(self, command: bytes, timeout: float | None = None) -> bytes:
+        """Proposes, decides, applies, and returns the state machine's reply (leader only).
+
+        Raises:
+            NotLeader, NoMajority, LogFull, TooLarge: not proposed; safe to send again.
+            Indeterminate: unknown whether it takes effect; see `session`.
+            CommandFailed: `apply` raised.
+            Closed: this replica was closed.
+        """
+        return self._execute(command, self._timeout_ns if timeout is None else int(timeout * 1e9))
+
+    def execute_many(self, commands: Sequence[bytes], timeout: float | None = None) -> list[bytes]:
+        """Like `execute` for commands in order, replicated in as few slots as possible; the replies in order."""
+        return self._execute_many(commands, self._timeout_ns if timeout is None else int(timeout * 1e9))
+
+    def propose(self, command: bytes, timeout: float | None = None) -> int:
+        """Decides a command without waiting for its execution; returns its offset in the log, in bytes.
+
+        From here on no crash of a minority loses it (paper, section 4). Raises as `execute` does, but never
+        CommandFailed.
+        """
+        return self._propose(command, self._timeout_ns if timeout is None else int(timeout * 1e9))
+
+    def propose_many(self, commands: Sequence[bytes], timeout: float | None = None) -> int:
+        """Like `propose` for commands in order; returns the offset of the last of them."""
+        return self._propose_many(commands, self._timeout_ns if timeout is None else int(timeout * 1e9))
+
+    def read(self, function: Callable[[], T], timeout: float | None = None) -> T:
+        """Calls `function` on a state that holds everything decided so far, and returns what it returns.
+
+        Linearizable (DESIGN section 4, Reads), on the leader only; nothing is written to the log. `function` must
+        only look. Raises NotLeader, NoMajority, Indeterminate (time was up; nothing was changed), Closed.
+        """
+        return cast(T, self._read(function, self._timeout_ns if timeout is None else int(timeout * 1e9)))
+
+    def session(self, client: int | None = None) -> Session:
+        """A session of one client: its requests are applied once at most. `client`: 64 bits; None: random ones."""
+        return Session(self._execute, self._timeout_ns, client)
+
+    def session_execute(self, command: bytes, timeout_ns: int, client: int, number: int) -> bytes:
+        """Executes one numbered request of one client: what a Session calls."""
+        return self._execute(command, timeout_ns, client, number)
+
+    # --- The replica itself -----------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """How this replica is, right now."""
+        return Status.from_native(self._node.status())
+
+    def pause(self) -> None:
+        """Stops the heartbeat: the others take this replica for dead, and it neither leads nor takes over."""
+        self._node.pause()
+        log.info("replica %d is paused", self.replica_id)
+
+    def resume(self) -> None:
+        """Lets the heartbeat beat again; the replica may lead again."""
+        self._node.resume()
+        log.info("replica %d goes on", self.replica_id)
+
+    def wait_for_leader(self, timeout: float | None = None) -> int:
+        """Waits until this replica knows a leader, which may be itself, and returns its id.
+
+        Raises:
+            NoLeader: not within the timeout.
+        """
+
+        def known() -> int:
+            status = self.status()
+            return status.leader if status.leads or status.leader != self.replica_id else 0
+
+        return self._wait(known, timeout, "No leader was known")
+
+    def wait_until_leader(self, timeout: float | None = None) -> None:
+        """Waits until this replica leads: sealed, ready to propose.
+
+        Raises:
+            NoLeader: not within the timeout.
+        """
+        self._wait(lambda: self.status().leads, timeout, f"Replica {self.replica_id} did not become the leader")
+
+    def _wait(self, look: Callable[[], T], timeout: float | None, otherwise: str) -> T:
+        seconds = self._timeout_ns / 1e9 if timeout is None else timeout
+        deadline = time.monotonic() + seconds
+        pause = FIRST_PAUSE
+        while not (found := look()):
+            if time.monotonic() >= deadline:
+                raise NoLeader(f"{otherwise} within {seconds:g} s")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        return found
+
+    @property
+    def native(self) -> _core.Node:
+        """The native node, for measurements (`mu.bench`) only: its names may change with any version."""
+        return self._node
+
+    def close(self) -> None:
+        """Stops the replica and removes its segments. Calls under way end with an error; again: does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._fifo is not None:
+            self._fifo.close()
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+        self._node.close()
+        if self._worker is not None:
+            self._worker.shutdown(wait=True)
+        log.info("replica %d is closed", self.replica_id)
+
+    def __enter__(self) -> Replica:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<mu.Replica {self.replica_id} of {self.cluster.name}, {state}>"
+
+    # --- asyncio ----------------------------------------------------------------------------------------------
+    # One worker thread for all of them: calls take effect in the order in which they were made, whatever becomes
+    # of the coroutines that wait for them, and the loop never blocks. Batches are the way to more throughput.
+
+    async def aexecute(self, command: bytes, timeout: float | None = None) -> bytes:
+        """`execute` for asyncio. Cancelled while it waits for its turn, it is not proposed; later, it may be."""
+        return await self._later(self.execute, command, timeout)
+
+    async def aexecute_many(self, commands: Sequence[bytes], timeout: float | None = None) -> list[bytes]:
+        """`execute_many` for asyncio."""
+        return await self._later(self.execute_many, commands, timeout)
+
+    async def apropose(self, command: bytes, timeout: float | None = None) -> int:
+        """`propose` for asyncio."""
+        return await self._later(self.propose, command, timeout)
+
+    async def apropose_many(self, commands: Sequence[bytes], timeout: float | None = None) -> int:
+        """`propose_many` for asyncio."""
+        return await self._later(self.propose_many, commands, timeout)
+
+    async def aread(self, function: Callable[[], T], timeout: float | None = None) -> T:
+        """`read` for asyncio; `function` runs outside the loop's thread."""
+        return await self._later(self.read, function, timeout)
+
+    def _later(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        if self._closed:
+            raise Closed(f"Replica {self.replica_id} is closed")
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"mu-async-{self.replica_id}")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        work = self._worker.submit(function, *args, **kwargs)
+        answer.add_done_callback(lambda answer: work.cancel() if answer.cancelled() else None)
+        work.add_done_callback(lambda work: self._hand_over(work, answer))
+        return answer
+
+    def _hand_over(self, work: Future[T], answer: asyncio.Future[T]) -> None:
+        """Answers the coroutine, in its loop's thread; a loop that is closed has nobody left to answer."""
+
+        def settle() -> None:
+            if answer.done():
+                return
+            if work.cancelled():
+                answer.set_exception(Closed(f"Replica {self.replica_id} was closed before it came to this call"))
+            elif (error := work.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(work.result())
+
+        with contextlib.suppress(RuntimeError):
+            answer.get_loop().call_soon_threadsafe(settle)

@@ -1,0 +1,98 @@
+"""What is replicated: any deterministic program that looks like `StateMachine`.
+
+Every replica applies the same commands in the same order, so they stay equal as long as the program reads nothing
+but its state and the command: no clock, no random numbers, no order of a set, no file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Protocol, cast, runtime_checkable
+
+from mu.errors import ConfigError
+
+
+@runtime_checkable
+class StateMachine(Protocol):
+    """A deterministic program. Mu calls these methods one at a time, from a thread of its own."""
+
+    def apply(self, command: bytes) -> bytes:
+        """Executes a decided command and returns its reply.
+
+        Called once per command, in log order, on every replica. An exception becomes `CommandFailed` at the
+        caller; the state must then be as before, on every replica alike.
+        """
+        ...
+
+    def snapshot(self) -> bytes:
+        """The whole state as bytes, for a replica that starts with empty memory."""
+        ...
+
+    def restore(self, snapshot: bytes) -> None:
+        """Replaces the whole state by one that `snapshot` returned, maybe on another machine."""
+        ...
+
+
+class Counter:
+    """The smallest useful state machine: `+3`, `-1`, and a reply with the new value.
+
+    Example:
+        >>> counter = Counter()
+        >>> counter.apply(b"+2")
+        b'2'
+    """
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def apply(self, command: bytes) -> bytes:
+        """Adds the number that the command spells, and replies with the sum. An empty command only replies."""
+        self.value += int(command or b"0")
+        return b"%d" % self.value
+
+    def snapshot(self) -> bytes:
+        """The value, spelled out."""
+        return b"%d" % self.value
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes over a value."""
+        self.value = int(snapshot)
+
+
+def state_machine_named(spec: str) -> StateMachine:
+    """Makes the state machine that `module:factory` names (a class, or a function without arguments).
+
+    Raises:
+        ConfigError: there is no such thing, or what it makes is no StateMachine.
+    """
+    module_name, colon, path = spec.partition(":")
+    if not colon or not path:
+        raise ConfigError(f"state machine: {spec!r} should be module:Class, as in mu:Counter.")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"state machine: {spec!r} cannot be found: {error}.") from None
+    machine = cast(Callable[[], object], found)()
+    if not isinstance(machine, StateMachine):
+        raise ConfigError(f"state machine: {spec!r} makes a {type(machine).__name__} without apply, snapshot, restore.")
+    return machine
+
+
+def name_of_state_machine(factory: Callable[[], StateMachine] | str | None) -> str | None:
+    """The `module:factory` of something that another process can import; None stays None.
+
+    Raises:
+        ConfigError: another process cannot import it (a lambda, a local class, a name of `__main__`).
+    """
+    if factory is None or isinstance(factory, str):
+        return factory
+    module, path = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "<")
+    if not module or module == "__main__" or "<" in path:
+        raise ConfigError(
+            f"state machine: replica processes cannot import {factory!r}; define it at the top of a module"
+            " that can be imported."
+        )
+    return f"{module}:{path}"

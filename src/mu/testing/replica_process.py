@@ -1,0 +1,132 @@
+"""A replica's process in a LocalCluster: `python -m mu.testing.replica_process DESCRIPTOR PARENT`.
+
+It does what the parent asks over the socket that it inherits, several things at a time, and ends when the parent
+does: the socket's end says so, and the kernel then wakes it if it was stopped. Invariant: it never outlives its
+parent, and leaves no segment behind unless it is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from mu.errors import MuError
+from mu.replica import Replica
+from mu.state_machine import StateMachine, state_machine_named
+from mu.testing.channel import Frames, portable
+from mu.testing.load import Loader, LoadReport, LoadSpec
+
+PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+AT_ONCE: Final = 16  # requests
+
+
+class Host:
+    """What a parent may ask of a replica: each public method is a request."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._loads: dict[str, Loader] = {}
+        for name in (
+            "execute",
+            "execute_many",
+            "propose",
+            "propose_many",
+            "session_execute",
+            "status",
+            "pause",
+            "resume",
+        ):
+            setattr(self, name, getattr(replica, name))
+
+    def read(self, function: Callable[[StateMachine | None], Any], timeout: float | None) -> Any:
+        """A linearizable read of the state machine."""
+        machine = self._replica.state_machine
+        return self._replica.read(lambda: function(machine), timeout)
+
+    def look(self, function: Callable[[StateMachine | None], Any]) -> Any:
+        """The state machine as it is here and now: for a follower, some time ago."""
+        return function(self._replica.state_machine)
+
+    def run(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Calls a function with the replica, in its process."""
+        return function(self._replica, *args)
+
+    def start_load(self, path: str, spec: LoadSpec) -> None:
+        """Begins to propose numbered commands whenever this replica leads."""
+        self._loads[path] = Loader(self._replica, Path(path), spec)
+
+    def stop_load(self, path: str) -> LoadReport:
+        """Ends a load."""
+        return self._loads.pop(path).stop()
+
+    def report_load(self, path: str) -> LoadReport:
+        """How a load is going."""
+        return self._loads[path].report()
+
+    def close(self) -> None:
+        """Ends all loads and closes the replica."""
+        for path in list(self._loads):
+            self.stop_load(path)
+        self._replica.close()
+
+
+def serve(frames: Frames, host: Host) -> None:
+    """Answers requests until the parent is gone."""
+
+    def answer(number: int, method: str, args: Sequence[Any]) -> None:
+        try:
+            reply = (number, True, getattr(host, method)(*args))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the asker
+            reply = (number, False, portable(error))
+        try:
+            frames.send(reply)
+        except OSError:
+            return  # nobody is left to hear it
+        except Exception as error:  # noqa: BLE001  # a result that cannot be pickled
+            frames.send((number, False, MuError(f"{method}: the result cannot be sent: {error}")))
+
+    workers = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="mu-request")
+    try:
+        while True:
+            workers.submit(answer, *frames.receive())
+    except EOFError:
+        host.close()
+    workers.shutdown(wait=True, cancel_futures=True)
+
+
+def end_with(parent: int) -> None:
+    """Asks the kernel for a SIGCONT when the parent dies, so that a stopped process too sees the socket's end."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("mu: the parent died before its replica's process began")
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Brings the replica up as the first frame says, tells how that went, and serves."""
+    end_with(parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    threading.current_thread().name = "mu-main"
+    frames = Frames(socket.socket(fileno=descriptor))
+    number, _, (cluster, replica_id, state_machine) = frames.receive()
+    try:
+        machine = None if state_machine is None else state_machine_named(state_machine)
+        replica = Replica(cluster, replica_id, machine)
+    except Exception as error:  # the parent raises it
+        logging.getLogger("mu").exception("replica %d cannot start", replica_id)
+        frames.send((number, False, portable(error)))
+        return
+    frames.send((number, True, os.getpid()))
+    serve(frames, Host(replica))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
