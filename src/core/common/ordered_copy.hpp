@@ -117,8 +117,7 @@ inline void ordered_copy(std::byte* to, Bytes head, Bytes body = {}, Bytes tail 
 inline void racy_copy(std::byte* to, std::byte const* from, std::size_t bytes) noexcept {
     if constexpr (racy::kEveryWordAtomic) {
         for (std::size_t i = 0; i < bytes; i += kWord) {
-            racy::word(to + i).store(racy::word(from + i).load(std::memory_order_relaxed),
-                                     std::memory_order_relaxed);
+            racy::word(to + i).store(racy::word(from + i).load(std::memory_order_relaxed), std::memory_order_relaxed);
         }
     } else if (bytes != 0) {
         std::memcpy(to, from, bytes);

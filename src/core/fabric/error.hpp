@@ -10,7 +10,7 @@
 namespace mu {
 
 class FabricError : public std::runtime_error {
-   public:
+public:
     enum class Code : std::uint8_t {
         id_in_use,          // another process runs this replica
         no_space,           // the memory asked for is not to be had
@@ -26,7 +26,7 @@ class FabricError : public std::runtime_error {
     FabricError(Code code, std::string const& message) : std::runtime_error(message), code_(code) {}
     [[nodiscard]] Code code() const noexcept { return code_; }
 
-   private:
+private:
     Code code_;
 };
 

@@ -60,8 +60,9 @@ void refuse_system(int error, std::string const& what) {
         case ENOMEM:
         case EFBIG:
             throw FabricError(FabricError::Code::no_space,
-                              message + ". Nothing was left behind. Free memory there, remove the remains of dead "
-                                        "runs with `mu clean`, or use a smaller log");
+                              message +
+                                  ". Nothing was left behind. Free memory there, remove the remains of dead "
+                                  "runs with `mu clean`, or use a smaller log");
         case EACCES:
         case EPERM:
         case EROFS:

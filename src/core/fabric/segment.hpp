@@ -107,7 +107,7 @@ struct SegmentShape {
 
 // A segment in this process's address space. Shared by all that use it; the last one unmaps it.
 class Segment {
-   public:
+public:
     // Maps `shape.bytes()` of an open file, whose identity has been checked.
     Segment(int file, SegmentShape const& shape, std::string const& path);
     ~Segment();
@@ -123,7 +123,7 @@ class Segment {
     [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
     void set_gone() noexcept { gone_.store(true, std::memory_order_release); }
 
-   private:
+private:
     std::byte* base_ = nullptr;
     std::byte* background_ = nullptr;
     std::byte* areas_ = nullptr;

@@ -26,7 +26,7 @@ struct LockNote {
 };
 
 class LockFile {
-   public:
+public:
     // Takes the lock at `path`, making the file if it may. Throws FabricError: id_in_use if another holds it, with
     // `whose` in the message.
     LockFile(std::string const& path, std::string const& whose);
@@ -40,7 +40,7 @@ class LockFile {
     // Lets go without removing the file, as a killed process would.
     void abandon() noexcept { keep_ = true; }
 
-   private:
+private:
     int file_ = -1;
     bool keep_ = false;
     std::string path_;

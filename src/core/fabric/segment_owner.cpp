@@ -76,8 +76,8 @@ Incarnation SegmentOwner::retire_predecessor() {
     SegmentIdentity found;
     struct stat status = {};
     bool const ours = ::pread(file, &found, sizeof found, 0) == static_cast<ssize_t>(sizeof found) &&
-                      found.magic == kSegmentMagic && found.layout == kSegmentLayout &&
-                      ::fstat(file, &status) == 0 && status.st_size >= static_cast<off_t>(sizeof(SegmentHeader));
+                      found.magic == kSegmentMagic && found.layout == kSegmentLayout && ::fstat(file, &status) == 0 &&
+                      status.st_size >= static_cast<off_t>(sizeof(SegmentHeader));
     if (ours) mark_superseded(file);
     ::close(file);
     if (::unlink(path_.c_str()) != 0) refuse_system(errno, "cannot remove the stale segment " + path_);

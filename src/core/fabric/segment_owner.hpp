@@ -15,7 +15,7 @@
 namespace mu {
 
 class SegmentOwner {
-   public:
+public:
     // Makes the segment, still without its name. Throws FabricError.
     SegmentOwner(std::string const& directory, std::string const& cluster, ReplicaId replica,
                  SegmentShape const& shape);
@@ -29,7 +29,7 @@ class SegmentOwner {
     [[nodiscard]] std::string const& notice() const noexcept { return notice_; }
     void abandon() noexcept;
 
-   private:
+private:
     [[nodiscard]] Incarnation retire_predecessor();
     void create(SegmentShape const& shape, ReplicaId replica, Incarnation incarnation);
 

@@ -28,9 +28,8 @@ void check_name(std::string const& cluster) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
     };
     if (!cluster.empty() && cluster.size() <= kLongest && std::all_of(cluster.begin(), cluster.end(), plain)) return;
-    throw FabricError(FabricError::Code::bad_name,
-                      "a cluster cannot be named \"" + cluster +
-                          "\". Nothing was changed. Use 1 to 64 letters, digits, - or _");
+    throw FabricError(FabricError::Code::bad_name, "a cluster cannot be named \"" + cluster +
+                                                       "\". Nothing was changed. Use 1 to 64 letters, digits, - or _");
 }
 
 void check_members(ShmOptions const& options) {
@@ -49,8 +48,8 @@ void check_members(ShmOptions const& options) {
 
 void check_sizes(ShmOptions const& options) {
     constexpr std::uint64_t kLargest = std::uint64_t{1} << 40U;  // bytes; keeps sums far from overflow
-    bool const ring = std::has_single_bit(options.ring_bytes) && options.ring_bytes >= kSegmentPage &&
-                      options.ring_bytes <= kLargest;
+    bool const ring =
+        std::has_single_bit(options.ring_bytes) && options.ring_bytes >= kSegmentPage && options.ring_bytes <= kLargest;
     bool const background = options.background_bytes % kWord == 0 && options.background_bytes <= kLargest;
     if (ring && background) return;
     throw FabricError(FabricError::Code::bad_size,
@@ -189,7 +188,7 @@ std::uint64_t ShmFabric::permit(Tenure const& tenure, Keeper& keeper) noexcept {
     if (tenure.proposal == before) return area;
     MU_ASSERT(tenure.proposal > before);  // the promise
 
-    shared(header.permission.word).store(tenure.proposal, std::memory_order_seq_cst);
+    shared(header.permission.word).store(tenure.proposal, std::memory_order_relaxed);
     // Whoever finds the old word after its fence has its bytes in what is copied below.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     std::size_t const live = parts_->area_of(shared(header.live.proposal).load(std::memory_order_relaxed));

@@ -44,7 +44,7 @@ struct ShmOptions {
 
 // Not to be used in a child of fork(): the mappings stay with the parent.
 class ShmFabric final : public Fabric {
-   public:
+public:
     // Returns with its own segment in place; peers are found as they come. Throws FabricError.
     explicit ShmFabric(ShmOptions const& options);
     ~ShmFabric() override;
@@ -78,7 +78,7 @@ class ShmFabric final : public Fabric {
     // Ends as a killed process would: nothing is marked, nothing removed. For tests of the others.
     void abandon() noexcept;
 
-   private:
+private:
     struct Parts;
     std::unique_ptr<Parts> parts_;
 };

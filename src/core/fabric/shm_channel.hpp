@@ -19,7 +19,7 @@ namespace mu {
 class ShmPeers;
 
 class ShmChannel final : public Channel {
-   public:
+public:
     ShmChannel(ShmPeers& peers, SegmentShape const& shape, ReplicaId self);
 
     bool connect(ReplicaId peer) noexcept override;
@@ -33,7 +33,7 @@ class ShmChannel final : public Channel {
     void ring(ReplicaId peer, Plane plane) noexcept override;
     void expect_write(ReplicaId to, std::uint64_t at, std::size_t bytes) noexcept override;
 
-   private:
+private:
     // What a pending operation's success depends on.
     enum class Verdict : std::uint8_t { by_permission, by_life, failed, succeeded };
 

@@ -17,7 +17,7 @@
 namespace mu {
 
 class LifeThread {
-   public:
+public:
     // Returns once every word is held.
     explicit LifeThread(SegmentHeader& header);
     ~LifeThread();
@@ -27,7 +27,7 @@ class LifeThread {
     // Ends without letting go of the words: the kernel does what it does for a killed process.
     void abandon() noexcept;
 
-   private:
+private:
     enum State : std::uint32_t { starting, holding, leaving, abandoning };
 
     void run() noexcept;

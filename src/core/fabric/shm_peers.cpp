@@ -23,8 +23,8 @@ Nanoseconds monotonic_now() noexcept {
 
 }  // namespace
 
-ShmPeers::ShmPeers(SegmentShape const& shape, std::string const& directory, std::string const& cluster,
-                   ReplicaId self, std::shared_ptr<Segment> own)
+ShmPeers::ShmPeers(SegmentShape const& shape, std::string const& directory, std::string const& cluster, ReplicaId self,
+                   std::shared_ptr<Segment> own)
     : shape_(shape), directory_(directory), cluster_(cluster), self_(self), own_(std::move(own)) {
     peers_[self_].segment = own_;
     peers_[self_].present = own_->incarnation();

@@ -18,7 +18,7 @@
 namespace mu {
 
 class ShmPeers {
-   public:
+public:
     ShmPeers(SegmentShape const& shape, std::string const& directory, std::string const& cluster, ReplicaId self,
              std::shared_ptr<Segment> own);
     ~ShmPeers();
@@ -34,7 +34,7 @@ class ShmPeers {
     [[nodiscard]] PeerState state(ReplicaId peer) const noexcept;
     [[nodiscard]] std::string problem(ReplicaId peer) const;
 
-   private:
+private:
     struct Peer {
         std::atomic<Incarnation> present = 0;  // the latest seen
         std::atomic<Incarnation> ended = 0;    // the latest that is known to have ended
