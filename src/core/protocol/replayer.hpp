@@ -6,6 +6,8 @@
 // log still belongs to the same writer.
 #pragma once
 
+#include <algorithm>
+
 #include "fabric/fabric.hpp"
 #include "log.hpp"
 #include "protocol/executor.hpp"
@@ -27,6 +29,7 @@ class Replayer {
 
     [[nodiscard]] Offset decided() const noexcept { return decided_; }
     [[nodiscard]] Offset published() const noexcept { return published_; }
+    [[nodiscard]] Offset chain_end() const noexcept { return std::max(scan_.offset, executor_.applied().offset); }
 
    private:
     // A step is a bounded piece of work, so that heartbeats and requests are never kept waiting for long.

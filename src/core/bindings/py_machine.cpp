@@ -1,0 +1,109 @@
+#include "bindings/py_machine.hpp"
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace mu::bindings {
+namespace {
+
+thread_local bool t_inside = false;
+
+class Inside {
+   public:
+    Inside() noexcept { t_inside = true; }
+    ~Inside() { t_inside = false; }
+    Inside(Inside const&) = delete;
+    Inside& operator=(Inside const&) = delete;
+};
+
+// A thread that Python did not make gets a thread state once and keeps it.
+void keep_thread_state() noexcept {
+    if (PyGILState_GetThisThreadState() == nullptr) {
+        PyGILState_Ensure();
+        PyEval_SaveThread();
+    }
+}
+
+std::string text_of(nb::python_error const& error) {
+    nb::object const type = nb::getattr(error.type(), "__name__");
+    std::string text = nb::cast<std::string>(nb::str(type));
+    std::string const what = nb::cast<std::string>(nb::str(error.value()));
+    return what.empty() ? text : text + ": " + what;
+}
+
+nb::bytes to_python(std::span<std::byte const> bytes) {
+    return nb::bytes(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+}
+
+void from_python(nb::object const& object, OwnedBytes& out, char const* what) {
+    if (object.is_none()) {
+        out.clear();
+        return;
+    }
+    Py_buffer view{};
+    if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_SIMPLE) != 0) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError, "%s must return bytes or None, not %s", what, Py_TYPE(object.ptr())->tp_name);
+        throw nb::python_error();
+    }
+    auto const* const bytes = static_cast<std::byte const*>(view.buf);
+    out.assign(bytes, bytes + view.len);
+    PyBuffer_Release(&view);
+}
+
+}  // namespace
+
+PyMachine::PyMachine(nb::object machine)
+    : apply_(machine.attr("apply")), snapshot_(machine.attr("snapshot")), restore_(machine.attr("restore")) {}
+
+PyMachine::~PyMachine() = default;
+
+bool PyMachine::inside() noexcept { return t_inside; }
+
+void PyMachine::begin_run() {
+    keep_thread_state();
+    gil_ = PyGILState_Ensure();
+}
+
+void PyMachine::end_run() { PyGILState_Release(gil_); }
+
+bool PyMachine::apply(std::span<std::byte const> command, OwnedBytes& reply) {
+    Inside const inside;
+    try {
+        from_python(apply_(to_python(command)), reply, "apply");
+        return true;
+    } catch (nb::python_error const& error) {
+        std::string const text = text_of(error);
+        if (!error.matches(PyExc_Exception)) {
+            throw std::runtime_error("the state machine was interrupted inside apply by " + text);
+        }
+        auto const* const bytes = reinterpret_cast<std::byte const*>(text.data());
+        reply.assign(bytes, bytes + text.size());
+        return false;
+    }
+}
+
+void PyMachine::snapshot(OwnedBytes& out) {
+    keep_thread_state();
+    nb::gil_scoped_acquire const gil;
+    Inside const inside;
+    try {
+        from_python(snapshot_(), out, "snapshot");
+    } catch (nb::python_error const& error) {
+        throw std::runtime_error("the state machine's snapshot failed: " + text_of(error));
+    }
+}
+
+void PyMachine::restore(std::span<std::byte const> snapshot) {
+    keep_thread_state();
+    nb::gil_scoped_acquire const gil;
+    Inside const inside;
+    try {
+        restore_(to_python(snapshot));
+    } catch (nb::python_error const& error) {
+        throw std::runtime_error("the state machine's restore failed: " + text_of(error));
+    }
+}
+
+}  // namespace mu::bindings

@@ -1,0 +1,38 @@
+// A Python state machine as the core sees it. The GIL is taken once for a run of commands; a thread of ours keeps its
+// Python thread state between runs, because making one costs as much as fifty commands.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "protocol/state_machine.hpp"
+
+namespace mu::bindings {
+
+namespace nb = nanobind;
+
+class PyMachine final : public StateMachine {
+   public:
+    explicit PyMachine(nb::object machine);
+    ~PyMachine() override;
+    PyMachine(PyMachine const&) = delete;
+    PyMachine& operator=(PyMachine const&) = delete;
+
+    // An Exception raised by the Python apply is the command's failure, on every replica alike. Anything else (an
+    // interrupt) is this replica's own: it throws, and the replica stops.
+    [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override;
+    void snapshot(OwnedBytes& out) override;
+    void restore(std::span<std::byte const> snapshot) override;
+    void begin_run() override;
+    void end_run() override;
+
+    // Whether this thread is inside a call of the state machine (which must not call its own replica).
+    [[nodiscard]] static bool inside() noexcept;
+
+   private:
+    nb::object apply_;
+    nb::object snapshot_;
+    nb::object restore_;
+    PyGILState_STATE gil_{};
+};
+
+}  // namespace mu::bindings

@@ -1,0 +1,241 @@
+#include "bindings/py_node.hpp"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "bindings/errors.hpp"
+#include "runtime/bench.hpp"
+#include "runtime/clock.hpp"
+
+namespace mu::bindings {
+namespace {
+
+std::span<std::byte const> view(nb::handle bytes) noexcept {
+    return {reinterpret_cast<std::byte const*>(PyBytes_AS_STRING(bytes.ptr())),
+            static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
+
+nb::bytes to_python(std::span<std::byte const> bytes) {
+    return nb::bytes(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+}
+
+// With a core for every thread nobody is ever descheduled for long, so a death shows within a millisecond.
+void use_dedicated_cores(Settings& settings) noexcept {
+    settings.heartbeat_period = 50 * kMicrosecond;
+    settings.heartbeat_idle_period = 50 * kMicrosecond;
+    settings.stale_limit = 1 * kMillisecond;
+    settings.stuck_limit = 2 * kMillisecond;
+    settings.minimum_hold = 500 * kMicrosecond;
+    settings.grant_timeout = 2 * kMillisecond;
+    settings.backoff_first = 100 * kMicrosecond;
+    settings.joiner_retry = 500 * kMicrosecond;
+}
+
+void override_setting(Settings& settings, std::string const& name, std::int64_t value) {
+    struct Field {
+        char const* name;
+        Nanoseconds Settings::*member;
+    };
+    static constexpr Field kFields[] = {
+        {"heartbeat_period", &Settings::heartbeat_period},
+        {"heartbeat_idle_period", &Settings::heartbeat_idle_period},
+        {"idle_after", &Settings::idle_after},
+        {"stale_limit", &Settings::stale_limit},
+        {"stuck_limit", &Settings::stuck_limit},
+        {"minimum_hold", &Settings::minimum_hold},
+        {"grant_timeout", &Settings::grant_timeout},
+        {"backoff_first", &Settings::backoff_first},
+        {"backoff_limit", &Settings::backoff_limit},
+        {"joiner_retry", &Settings::joiner_retry},
+        {"stall_limit", &Settings::stall_limit},
+        {"transfer_timeout", &Settings::transfer_timeout},
+        {"commit_idle_after", &Settings::commit_idle_after},
+    };
+    for (Field const& field : kFields) {
+        if (name == field.name) {
+            settings.*field.member = value;
+            return;
+        }
+    }
+    std::string known;
+    for (Field const& field : kFields) {
+        known += (known.empty() ? "" : ", ") + std::string(field.name);
+    }
+    raise_config_error(("There is no setting " + name + " to tune. Nothing was started. Known: " + known).c_str());
+}
+
+NodeOptions options_of(NodeArguments const& arguments) {
+    if (arguments.fabric != "shm") {
+        raise_config_error(("Fabric " + arguments.fabric + " is not built in; use \"shm\".").c_str());
+    }
+    NodeOptions options;
+    options.cores = arguments.cores == "dedicated" ? Cores::dedicated : Cores::shared;
+    Settings& settings = options.settings;
+    if (options.cores == Cores::dedicated) {
+        use_dedicated_cores(settings);
+    }
+    settings.self = arguments.replica_id;
+    settings.members = arguments.members;
+    std::sort(settings.members.begin(), settings.members.end());
+    settings.cluster_key = arguments.cluster_key;
+    settings.commit_idle_after = arguments.commit_idle_us * kMicrosecond;
+    settings.stall_limit = arguments.stall_limit_ms * kMillisecond;
+    settings.max_sessions = arguments.max_sessions;
+    for (auto const& [name, value] : arguments.overrides) {
+        override_setting(settings, nb::cast<std::string>(name), nb::cast<std::int64_t>(value));
+    }
+    options.shm.cluster = arguments.cluster;
+    options.shm.cluster_key = arguments.cluster_key;
+    options.shm.replica = arguments.replica_id;
+    options.shm.members = settings.members;
+    options.shm.ring_bytes = arguments.log_bytes;
+    options.shm.directory = arguments.directory;
+    return options;
+}
+
+}  // namespace
+
+PyNode::PyNode(NodeArguments const& arguments, nb::object machine) {
+    NodeOptions const options = options_of(arguments);
+    StateMachine* chosen = &native_machine_;
+    if (!machine.is_none()) {
+        py_machine_ = std::make_unique<PyMachine>(std::move(machine));
+        chosen = py_machine_.get();
+    }
+    try {
+        node_ = std::make_unique<Node>(options, *chosen);
+    } catch (FabricError const& error) {
+        raise_fabric_error(error);
+    }
+}
+
+PyNode::~PyNode() { close(); }
+
+void PyNode::start() { node_->start(); }
+
+void PyNode::close() {
+    nb::gil_scoped_release const release;
+    if (node_) {
+        node_->close();
+    }
+}
+
+void PyNode::check_not_inside() const {
+    if (PyMachine::inside()) {
+        throw std::runtime_error(
+            "A state machine's apply, snapshot or restore must not call a replica: it runs inside one. Nothing was "
+            "proposed.");
+    }
+}
+
+// The common case keeps the GIL, because it cannot block; whatever can, releases it.
+void PyNode::run(ClientRequest& request, std::int64_t timeout_ns) {
+    check_not_inside();
+    if (!node_->try_run(request)) {
+        nb::gil_scoped_release const release;
+        node_->run(request, monotonic_now() + timeout_ns);
+    }
+    raise_unless_ok(*node_, request.outcome, request.status, request.reply, request.command.size());
+}
+
+nb::bytes PyNode::execute(nb::bytes const& command, std::int64_t timeout_ns, std::uint64_t client,
+                          std::uint64_t number) {
+    ClientRequest request;
+    request.command = view(command);
+    request.session = {client, number};
+    request.wants_reply = true;
+    run(request, timeout_ns);
+    return to_python(request.reply);
+}
+
+Offset PyNode::propose(nb::bytes const& command, std::int64_t timeout_ns) {
+    ClientRequest request;
+    request.command = view(command);
+    run(request, timeout_ns);
+    return request.offset;
+}
+
+std::vector<ClientRequest> PyNode::run_many(nb::sequence const& commands, std::int64_t timeout_ns, bool wants_reply) {
+    check_not_inside();
+    nb::object const held = nb::steal(PySequence_Fast(commands.ptr(), "commands must be a sequence of bytes"));
+    if (!held.is_valid()) {
+        throw nb::python_error();
+    }
+    auto const count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(held.ptr()));
+    std::vector<ClientRequest> requests(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        nb::handle const item = PySequence_Fast_GET_ITEM(held.ptr(), static_cast<Py_ssize_t>(i));
+        if (!PyBytes_Check(item.ptr())) {
+            throw nb::type_error("every command must be bytes; nothing was proposed");
+        }
+        requests[i].command = view(item);
+        requests[i].wants_reply = wants_reply;
+        if (requests[i].command.size() > node_->max_command()) {
+            raise_unless_ok(*node_, Outcome::too_large, ReplyStatus::ok, {}, requests[i].command.size());
+        }
+    }
+    {
+        nb::gil_scoped_release const release;
+        node_->run_many(requests, monotonic_now() + timeout_ns);
+    }
+    for (ClientRequest const& request : requests) {
+        raise_unless_ok(*node_, request.outcome, ReplyStatus::ok, {}, request.command.size());
+    }
+    return requests;
+}
+
+nb::list PyNode::execute_many(nb::sequence const& commands, std::int64_t timeout_ns) {
+    std::vector<ClientRequest> const requests = run_many(commands, timeout_ns, true);
+    nb::list replies;
+    for (ClientRequest const& request : requests) {
+        raise_unless_ok(*node_, request.outcome, request.status, request.reply, request.command.size());
+        replies.append(to_python(request.reply));
+    }
+    return replies;
+}
+
+Offset PyNode::propose_many(nb::sequence const& commands, std::int64_t timeout_ns) {
+    std::vector<ClientRequest> const requests = run_many(commands, timeout_ns, false);
+    return requests.empty() ? 0 : requests.back().offset;
+}
+
+nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
+    check_not_inside();
+    Outcome outcome = Outcome::ok;
+    {
+        nb::gil_scoped_release const release;
+        outcome = node_->begin_exclusive_read(monotonic_now() + timeout_ns);
+    }
+    raise_unless_ok(*node_, outcome, ReplyStatus::ok, {}, 0);
+    struct End {
+        Node& node;
+        ~End() { node.end_exclusive_read(); }
+    } const end{*node_};
+    return function();
+}
+
+std::vector<Nanoseconds> PyNode::bench_latency(std::size_t payload, std::size_t outstanding, std::size_t count) {
+    nb::gil_scoped_release const release;
+    return mu::bench_latency(*node_, payload, outstanding, count);
+}
+
+std::vector<Nanoseconds> PyNode::bench_floor(std::size_t payload, std::size_t count) {
+    nb::gil_scoped_release const release;
+    return mu::bench_floor(*node_, payload, count);
+}
+
+nb::tuple PyNode::bench_throughput(std::size_t payload, std::size_t batch, std::size_t outstanding,
+                                   std::size_t count) {
+    ThroughputResult result;
+    {
+        nb::gil_scoped_release const release;
+        result = mu::bench_throughput(*node_, payload, batch, outstanding, count);
+    }
+    raise_unless_ok(*node_, result.outcome, ReplyStatus::ok, {}, payload * batch);
+    return nb::make_tuple(result.elapsed, nb::cast(result.group_latencies));
+}
+
+}  // namespace mu::bindings

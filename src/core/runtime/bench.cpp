@@ -1,0 +1,168 @@
+#include "runtime/bench.hpp"
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstring>
+#include <stdexcept>
+
+#include "runtime/clock.hpp"
+
+namespace mu {
+namespace {
+
+// The processor's own clock, scaled: reading the system's costs as much as a third of a propose.
+class Stopwatch {
+   public:
+    Stopwatch() {
+        Nanoseconds const began = monotonic_now();
+        std::uint64_t const ticks = now();
+        while (monotonic_now() - began < 2 * kMillisecond) {
+        }
+        ns_per_tick_ = static_cast<double>(monotonic_now() - began) / static_cast<double>(now() - ticks);
+    }
+    [[nodiscard]] static std::uint64_t now() noexcept {
+#if defined(__x86_64__)
+        return __builtin_ia32_rdtsc();
+#else
+        return static_cast<std::uint64_t>(monotonic_now());
+#endif
+    }
+    [[nodiscard]] Nanoseconds since(std::uint64_t began) const noexcept {
+        return static_cast<Nanoseconds>(static_cast<double>(now() - began) * ns_per_tick_);
+    }
+
+   private:
+    double ns_per_tick_ = 1;
+};
+
+class SharedRing {
+   public:
+    explicit SharedRing(std::size_t bytes)
+        : bytes_(bytes), base_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+        if (base_ == MAP_FAILED) {
+            throw std::runtime_error("no memory for the floor measurement");
+        }
+        std::memset(base_, 0, bytes_);
+    }
+    ~SharedRing() { munmap(base_, bytes_); }
+    SharedRing(SharedRing const&) = delete;
+    SharedRing& operator=(SharedRing const&) = delete;
+    [[nodiscard]] std::byte* at(std::size_t place) const noexcept { return static_cast<std::byte*>(base_) + place; }
+
+   private:
+    std::size_t bytes_;
+    void* base_;
+};
+
+Nanoseconds deadline_from_now() noexcept { return monotonic_now() + 5 * kSecond; }
+
+}  // namespace
+
+std::vector<Nanoseconds> bench_latency(Node& node, std::size_t payload, std::size_t outstanding, std::size_t count) {
+    Stopwatch const watch;
+    OwnedBytes const command(payload, std::byte{0x78});
+    std::vector<Nanoseconds> samples;
+    samples.reserve(count);
+    if (outstanding <= 1) {
+        for (std::size_t i = 0; i < count; ++i) {
+            std::uint64_t const began = Stopwatch::now();
+            ClientRequest request;
+            request.command = command;
+            if (!node.try_run(request)) {
+                node.run(request, deadline_from_now());
+            }
+            if (request.outcome != Outcome::ok) {
+                break;
+            }
+            samples.push_back(watch.since(began));
+        }
+        return samples;
+    }
+    std::vector<std::uint64_t> began(outstanding);
+    std::vector<std::uint32_t> const prefix{1, static_cast<std::uint32_t>(payload)};
+    for (std::size_t i = 0; i < count; i += outstanding) {
+        node.hold();
+        std::size_t posted = 0;
+        while (posted < outstanding) {
+            began[posted] = Stopwatch::now();
+            if (node.replica().propose(std::as_bytes(std::span(prefix)), command) == Outcome::ok) {
+                ++posted;
+            } else if (!node.step_while_held()) {
+                node.release();
+                return samples;
+            }
+        }
+        node.replica().advance();
+        for (std::size_t k = 0; k < outstanding; ++k) {
+            samples.push_back(watch.since(began[k]));
+        }
+        node.replica().execute_decided(nullptr);
+        node.release();
+    }
+    return samples;
+}
+
+std::vector<Nanoseconds> bench_floor(Node& node, std::size_t payload, std::size_t count) {
+    Stopwatch const watch;
+    OwnedBytes const command(payload, std::byte{0x78});
+    std::size_t const ring = node.format().ring_bytes();
+    std::size_t const stride = slot_bytes(static_cast<std::uint32_t>(payload + commands_prefix_bytes(1)));
+    std::vector<std::unique_ptr<SharedRing>> rings;
+    for (std::size_t i = 1; i < node.replica().settings().members.size(); ++i) {
+        rings.push_back(std::make_unique<SharedRing>(ring));
+    }
+    std::vector<Nanoseconds> samples;
+    samples.reserve(count);
+    std::size_t place = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        place = place + 2 * stride > ring ? 0 : place + stride;
+        std::uint64_t const began = Stopwatch::now();
+        for (auto const& each : rings) {
+            std::memcpy(each->at(place), command.data(), payload);
+        }
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        samples.push_back(watch.since(began));
+    }
+    return samples;
+}
+
+ThroughputResult bench_throughput(Node& node, std::size_t payload, std::size_t batch, std::size_t outstanding,
+                                  std::size_t count) {
+    Stopwatch const watch;
+    ThroughputResult result;
+    OwnedBytes const command(payload, std::byte{0x78});
+    OwnedBytes body;
+    std::vector<std::uint32_t> prefix;
+    Nanoseconds const began = monotonic_now();
+    for (std::size_t done = 0; done < count;) {
+        std::uint64_t const group_began = Stopwatch::now();
+        node.hold();
+        for (std::size_t slot = 0; slot < outstanding && done < count; ++slot) {
+            std::size_t const commands = std::min(batch, count - done);
+            prefix.assign(commands + 1, static_cast<std::uint32_t>(payload));
+            prefix[0] = static_cast<std::uint32_t>(commands);
+            body.resize(commands * payload);
+            for (std::size_t i = 0; i < commands; ++i) {
+                std::memcpy(body.data() + i * payload, command.data(), payload);
+            }
+            Outcome outcome = Outcome::no_room;
+            while ((outcome = node.replica().propose(std::as_bytes(std::span(prefix)), body)) != Outcome::ok) {
+                if (!node.step_while_held()) {
+                    node.release();
+                    result.outcome = outcome;
+                    return result;
+                }
+            }
+            done += commands;
+        }
+        node.replica().advance();
+        node.replica().execute_decided(nullptr);
+        node.release();
+        result.group_latencies.push_back(watch.since(group_began));
+    }
+    result.elapsed = monotonic_now() - began;
+    return result;
+}
+
+}  // namespace mu

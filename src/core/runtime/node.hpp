@@ -1,0 +1,148 @@
+// A replica with threads: one for each plane, and callers.
+//
+// A caller that finds the replication plane free holds it for as long as its own propose takes, and does the leader's
+// work itself: no thread is woken on that path. Callers that find it held leave their request in a queue; whoever
+// holds the plane combines what is queued into one slot before letting go. The plane's own thread replays when this
+// replica follows; when it leads it only tends followers, now and then.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fabric/shm.hpp"
+#include "protocol/replica.hpp"
+#include "runtime/plane_lock.hpp"
+
+namespace mu {
+
+enum class Cores : std::uint8_t {
+    shared,     // fewer cores than threads: sleep, and be slow to declare anybody dead
+    dedicated,  // a core for every thread: spin
+};
+
+struct NodeOptions {
+    ShmOptions shm;
+    Settings settings;
+    Cores cores = Cores::shared;
+};
+
+// What a caller asks for; lives on its stack until `done`.
+struct ClientRequest {
+    std::span<std::byte const> command;
+    SessionRequest session;
+    bool wants_reply = false;
+
+    Outcome outcome = Outcome::ok;
+    ReplyStatus status = ReplyStatus::ok;
+    OwnedBytes reply;
+    Offset offset = 0;  // of the slot that holds it
+    std::atomic<std::uint32_t> done{0};
+    ClientRequest* next = nullptr;  // in the queue, then in the slot
+};
+
+class Node final : private ReplySink {
+   public:
+    Node(NodeOptions options, StateMachine& machine);
+    ~Node() override;
+    Node(Node const&) = delete;
+    Node& operator=(Node const&) = delete;
+
+    void start();
+    // Stops the threads and takes leave of the others. Requests still queued end as not_leader.
+    void close() noexcept;
+
+    // Only if it neither has to wait for another thread nor for a follower: false, and nothing was proposed (or it was
+    // and run() has to see it through).
+    [[nodiscard]] bool try_run(ClientRequest& request);
+    // Blocks until the request is done, at most until `deadline` (monotonic).
+    void run(ClientRequest& request, Nanoseconds deadline);
+    // Many commands in as few slots as possible, in order; all decided, or the outcome says from where on they are not.
+    void run_many(std::span<ClientRequest> requests, Nanoseconds deadline);
+
+    // Calls `function` at a moment when everything decided before the call is executed here and nothing is being
+    // executed (linearizable, on the leader).
+    template <class Function>
+    Outcome read(Function&& function, Nanoseconds deadline) {
+        Outcome const outcome = begin_exclusive_read(deadline);
+        if (outcome == Outcome::ok) {
+            function();
+            end_exclusive_read();
+        }
+        return outcome;
+    }
+    Outcome begin_exclusive_read(Nanoseconds deadline);
+    void end_exclusive_read() { release(); }
+
+    void pause(bool paused) noexcept { replica_.shared().paused.store(paused, std::memory_order_release); }
+
+    // For whoever measures: the plane itself, held by the caller.
+    void hold() { lock_.lock(); }
+    void release();
+    // While a propose finds no room: steps the plane, gives way. False once this replica leads no longer.
+    [[nodiscard]] bool step_while_held();
+    [[nodiscard]] Replica& replica() noexcept { return replica_; }
+    [[nodiscard]] Replica const& replica() const noexcept { return replica_; }
+    [[nodiscard]] ShmFabric& fabric() noexcept { return fabric_; }
+    [[nodiscard]] LogFormat const& format() const noexcept { return format_; }
+    [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::uint32_t max_command() const noexcept;
+    // Why this replica stopped; empty while it has not.
+    [[nodiscard]] std::string failure() const;
+
+   private:
+    struct InFlight {
+        Offset slot = 0;
+        Offset end = 0;
+        ClientRequest* first = nullptr;
+        std::uint32_t index = 0;  // of `first` within the slot
+        bool wants_reply = false;
+    };
+
+    void reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) override;
+
+    // Holding the plane:
+    Outcome offer(ClientRequest* first, std::size_t count, std::size_t bytes);
+    void settle();
+    void fail_in_flight(Outcome outcome);
+    void drain();
+    [[nodiscard]] ClientRequest* take_queue();
+    void offer_queue(ClientRequest* queue);
+    void step_once();
+    void see_through(ClientRequest& request, bool queued, bool late);
+    [[nodiscard]] bool worth_waiting(Outcome outcome) const noexcept;
+    void halt(char const* what) noexcept;
+
+    void finish(ClientRequest& request, Outcome outcome) noexcept;
+    void enqueue(ClientRequest& request) noexcept;
+    [[nodiscard]] bool attempt(ClientRequest& request);
+
+    // node_threads.cpp
+    void run_replication();
+    void run_background();
+    void rest(std::uint32_t ticket, bool busy);
+    void wake_followers(Nanoseconds now);
+
+    NodeOptions options_;
+    LogFormat format_;
+    ShmFabric fabric_;
+    Replica replica_;
+    PlaneLock lock_;
+    std::atomic<ClientRequest*> queue_{nullptr};
+    std::atomic<bool> step_wanted_{false};
+    std::atomic<bool> stopping_{false};
+    std::atomic<bool> closed_{false};
+    std::vector<InFlight> in_flight_;
+    Proposal in_flight_under_ = kNoProposal;
+    OwnedBytes prefix_;  // reused
+    OwnedBytes body_;    // reused
+    std::thread replication_;
+    std::thread background_;
+    int idle_rounds_ = 0;
+    std::atomic<bool> failed_{false};
+    std::string failure_;
+};
+
+}  // namespace mu

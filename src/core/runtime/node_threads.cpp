@@ -1,0 +1,110 @@
+// How the planes' threads wait. On dedicated cores they spin. On shared ones they must not starve each other: three
+// replicas on two cores, so a thread without work sleeps, and a follower looks at its log now and then rather than at
+// every slot (facts: a follower that stares at the head of its log makes every propose dearer).
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "runtime/clock.hpp"
+#include "runtime/node.hpp"
+
+namespace mu {
+namespace {
+
+constexpr Nanoseconds kFollowerNap = 50 * kMicrosecond;   // between looks while slots keep coming
+constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;    // while callers do the leader's work
+constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;     // until the doorbell rings, or for a look anyway
+constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
+constexpr int kRoundsBeforeIdle = 60;                     // naps without work before sleeping on the doorbell
+
+void prepare_thread(char const* name) noexcept {
+    prctl(PR_SET_NAME, name);
+    prctl(PR_SET_TIMERSLACK, 1);  // naps of microseconds mean it
+}
+
+}  // namespace
+
+void Node::run_replication() {
+    prepare_thread("mu-replication");
+    while (!stopping_.load(std::memory_order_acquire)) {
+        std::uint32_t const ticket = fabric_.ticket(Plane::replication);
+        bool busy = false;
+        if (lock_.try_lock()) {
+            try {
+                busy = replica_.step_replication(monotonic_now(), this);
+            } catch (std::exception const& error) {
+                halt(error.what());
+            }
+            if (!in_flight_.empty()) {
+                settle();
+            }
+            release();
+        } else {
+            step_wanted_.store(true, std::memory_order_relaxed);  // whoever holds the plane steps it for us
+        }
+        rest(ticket, busy);
+    }
+}
+
+void Node::rest(std::uint32_t ticket, bool busy) {
+    Replicator::Stage const stage = replica_.replicator().stage();
+    bool const taking_over = stage == Replicator::Stage::requesting || stage == Replicator::Stage::adopting ||
+                             stage == Replicator::Stage::sealing;
+    idle_rounds_ = busy ? 0 : idle_rounds_ + 1;
+    if (options_.cores == Cores::dedicated) {
+        for (int i = 0; i < 32; ++i) {
+            cpu_relax();
+        }
+    } else if (taking_over) {
+        // Others have to run for us to go on: give way, but be back soon.
+        fabric_.wait(Plane::replication, ticket, 20 * kMicrosecond);
+    } else if (stage == Replicator::Stage::leading) {
+        fabric_.wait(Plane::replication, ticket, idle_rounds_ < 4 * kRoundsBeforeIdle ? kLeaderNap : kIdleSleep);
+    } else if (idle_rounds_ < kRoundsBeforeIdle) {
+        std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
+    } else {
+        fabric_.wait(Plane::replication, ticket, kIdleSleep);
+    }
+}
+
+void Node::run_background() {
+    prepare_thread("mu-background");
+    ReplicaId leader = kNobody;
+    while (!stopping_.load(std::memory_order_acquire)) {
+        std::uint32_t const ticket = fabric_.ticket(Plane::background);
+        Nanoseconds const now = monotonic_now();
+        replica_.step_background(now);
+        ReplicaId const present = replica_.shared().leader.load(std::memory_order_acquire);
+        if (present != leader) {
+            leader = present;
+            fabric_.channel(Plane::background).ring(options_.settings.self, Plane::replication);
+        }
+        wake_followers(now);
+        if (options_.cores == Cores::dedicated) {
+            for (int i = 0; i < 32; ++i) {
+                cpu_relax();
+            }
+            continue;
+        }
+        Nanoseconds const due = replica_.forming() ? kFormingSleep : replica_.background_due() - now;
+        fabric_.wait(Plane::background, ticket, std::clamp(due, 20 * kMicrosecond, kIdleSleep));
+    }
+}
+
+// The leader's callers never pay for waking a sleeping follower: this plane does it, a moment later.
+void Node::wake_followers(Nanoseconds now) {
+    Shared const& shared = replica_.shared();
+    if (shared.leader.load(std::memory_order_relaxed) != options_.settings.self ||
+        now - shared.active_at.load(std::memory_order_relaxed) > 2 * kIdleSleep) {
+        return;
+    }
+    Channel& channel = fabric_.channel(Plane::background);
+    for (ReplicaId const member : options_.settings.members) {
+        if (member != options_.settings.self && channel.connected(member) != 0) {
+            channel.ring(member, Plane::replication);
+        }
+    }
+}
+
+}  // namespace mu
