@@ -91,8 +91,9 @@ class LoadReport:
 
 def read_record(path: Path) -> Acknowledged:
     """Reads a load's record, also that of a dead process."""
-    words = struct.unpack(f"<{Word.end + MOST_INDETERMINATE}Q", path.read_bytes())
-    listed = words[Word.end : Word.end + min(words[Word.indeterminate], MOST_INDETERMINATE)]
+    data = path.read_bytes()
+    words = struct.unpack_from(f"<{Word.end:d}Q", data)
+    listed = struct.unpack_from(f"<{min(words[Word.indeterminate], MOST_INDETERMINATE)}Q", data, 8 * Word.end)
     return Acknowledged(
         words[Word.client],
         words[Word.acknowledged],

@@ -1,0 +1,182 @@
+"""The command line's manners: one line for a mistake, exit code 2, no traceback; help with examples."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mu.fabric
+from mu import cli
+
+
+class FakeFabric:
+    """One replica, 2, which runs."""
+
+    def __init__(self) -> None:
+        self.paused: list[tuple[int, bool]] = []
+        self.cleaned: list[tuple[str, str]] = []
+
+    def peek(self, directory: str, cluster: str, replica_id: int) -> dict[str, Any] | None:
+        assert (directory, cluster) == ("/dev/shm", "mu")
+        return (
+            {"replica_id": 2, "pid": 77, "alive": True, "leading": True, "members": [1, 2, 3]}
+            if replica_id == 2
+            else None
+        )
+
+    def ask_pause(self, directory: str, cluster: str, replica_id: int, paused: bool) -> bool:
+        assert (directory, cluster) == ("/dev/shm", "mu")
+        self.paused.append((replica_id, paused))
+        return replica_id == 2
+
+    def clean(self, directory: str, cluster: str) -> list[str]:
+        self.cleaned.append((directory, cluster))
+        return ["removed the segment of replica 1, process 5 is dead"]
+
+
+@pytest.fixture
+def fabric(monkeypatch: pytest.MonkeyPatch) -> FakeFabric:
+    fabric = FakeFabric()
+    monkeypatch.setattr(mu.fabric, "_core", fabric)
+    return fabric
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Runs the command line as the shell does; returns the exit code."""
+    monkeypatch.setattr(sys, "argv", ["mu", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.usefixtures("fabric")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pause", "9"], "There is no replica 9"),
+        (["pause", "1"], "does not run on this machine"),
+        (["resume", "9"], "There is no replica 9"),
+        (["replica", "--id", "9"], "There is no replica 9"),
+        (["replica"], "Which replica is this?"),
+        (["replica", "--id", "1", "--state-machine", "mu:Nothing"], "cannot be found"),
+        (["replica", "--id", "1", "--cores", "all"], "cores: 'all'"),
+        (["status", "--cluster", "no-such-file"], "There is no file no-such-file"),
+        (["bench", "latency", "--fabric", "smh"], "Did you mean 'shm'?"),
+        (["bench", "latency", "--log-bytes", "100"], "power of two"),
+        (["bench", "failover", "--fault", "explode"], "not one of kill, stop, pause"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """What the user got wrong is said once, in words, on standard error."""
+    assert run(monkeypatch, *arguments) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("mu: ")
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["pause"], ["pause", "one"], ["no-such-command"], ["bench", "latency", "--count", "0"], ["demo", "--what"]],
+)
+def test_a_wrong_command_line_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """What cannot be parsed changes nothing and says how to get help."""
+    assert run(monkeypatch, *arguments) == 2
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    assert "-h" in error
+
+
+COMMANDS = [
+    ["demo"],
+    ["replica"],
+    ["status"],
+    ["pause"],
+    ["resume"],
+    ["clean"],
+    ["bench", "latency"],
+    ["bench", "throughput"],
+    ["bench", "failover"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """Each sub-command's help shows how it is called."""
+    assert run(monkeypatch, *command, "--help") == 0
+    text = capfd.readouterr().out
+    assert "Example" in text
+    assert f"mu {' '.join(command)}" in " ".join(text.split())
+
+
+FLAGS = {
+    "latency": {"--fabric", "--replicas", "--payload", "--outstanding", "--count", "--json", "--dump", "--cores"},
+    "throughput": {"--fabric", "--replicas", "--payload", "--batch", "--outstanding", "--json", "--cores"},
+    "failover": {"--rounds", "--fault", "--json", "--cores"},
+}
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_bench_has_the_flags_of_the_design(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The flags are a contract (DESIGN section 6)."""
+    run(monkeypatch, "bench", command, "--help")
+    shown = capfd.readouterr().out
+    assert [flag for flag in FLAGS[command] if flag not in shown] == []
+
+
+def test_pause_and_resume_ask_the_replica(
+    monkeypatch: pytest.MonkeyPatch, fabric: FakeFabric, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`mu pause 2` and `mu resume 2` reach replica 2, and say what they did."""
+    assert run(monkeypatch, "pause", "2") == 0
+    assert run(monkeypatch, "resume", "2") == 0
+    assert fabric.paused == [(2, True), (2, False)]
+    assert "replica 2 is paused" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("fabric")
+def test_status_shows_who_leads(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The table has every member, those that do not run here too."""
+    assert run(monkeypatch, "status") == 0
+    text = capfd.readouterr().out
+    assert "leader" in text
+    assert text.count("not here") == 2
+
+
+@pytest.mark.usefixtures("fabric")
+def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """With --json standard output is JSON and nothing else."""
+    import json
+
+    assert run(monkeypatch, "status", "--json") == 0
+    shown = json.loads(capfd.readouterr().out)
+    assert shown["cluster"] == "mu"
+    assert [each["pid"] for each in shown["replicas"]] == [77]
+
+
+def test_clean_is_of_one_cluster_unless_told(monkeypatch: pytest.MonkeyPatch, fabric: FakeFabric) -> None:
+    """`mu clean` removes what this cluster left; --all what any did."""
+    run(monkeypatch, "clean")
+    run(monkeypatch, "clean", "--all")
+    assert fabric.cleaned == [("/dev/shm", "mu"), ("/dev/shm", "")]
+
+
+def test_a_cluster_file_is_used(
+    monkeypatch: pytest.MonkeyPatch, fabric: FakeFabric, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--cluster says which ids there are."""
+    (tmp_path / "c.toml").write_text("replicas = [1, 2, 7]")
+    assert run(monkeypatch, "pause", "3", "--cluster", str(tmp_path / "c.toml")) == 2
+    assert "1, 2, 7" in capfd.readouterr().err
+    assert fabric.paused == []
