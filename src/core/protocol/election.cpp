@@ -73,6 +73,9 @@ void Election::observe(ReplicaId peer, Nanoseconds now) noexcept {
         pulse.incarnation = channel.connected(peer);
         pulse.answers = peers_.answers(peer);
         pulse.moved_at = now;
+        // It has just appeared: presumed alive, or each newcomer would begin by electing itself.
+        pulse.score = kAliveFrom;
+        set_alive(peer, true);
     }
     judge(peer, now);
     if (now >= pulse.read_at) {
