@@ -41,8 +41,10 @@ void Replicator::tend_follower(ReplicaId replica, Nanoseconds now) {
             break;
         case Follower::Stage::known:
             plan_update(replica);
-            update(replica);
-            break;
+            if (follower.stage != Follower::Stage::updating) {
+                break;  // it is behind: nothing may be written to it
+            }
+            [[fallthrough]];
         case Follower::Stage::updating:
             update(replica);
             break;
