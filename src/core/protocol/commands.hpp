@@ -1,6 +1,6 @@
 // How clients' commands lie in the value of one slot: a count, the lengths, then the commands one after the other.
 //
-//     | count u32 | length u32 × count | command … | command … |
+//     | count u32 | length u32 × count | padding to 8 bytes | command … | command … |
 //
 // A length's top bit says that the command is a session's: it begins with client id and request number.
 #pragma once
@@ -21,7 +21,11 @@ struct SessionRequest {
 inline constexpr std::uint32_t kSessionBit = 1U << 31U;
 inline constexpr std::size_t kSessionBytes = sizeof(SessionRequest);
 
-constexpr std::size_t commands_prefix_bytes(std::size_t count) noexcept { return 4 + 4 * count; }
+// Where the length of command `index` lies, and what comes before the first command.
+constexpr std::size_t command_length_at(std::size_t index) noexcept { return 4 + 4 * index; }
+constexpr std::size_t commands_prefix_bytes(std::size_t count) noexcept {
+    return align_up(command_length_at(count), 8);
+}
 
 // Walks over the commands of a slot's value. A value that does not add up ends the walk early: it was sealed by a
 // member, so that cannot happen, but nothing is read beyond it either way.
@@ -49,7 +53,7 @@ class CommandReader {
             return false;
         }
         std::uint32_t length = 0;
-        std::memcpy(&length, value_.data() + commands_prefix_bytes(taken_++), 4);
+        std::memcpy(&length, value_.data() + command_length_at(taken_++), 4);
         bool const has_session = (length & kSessionBit) != 0;
         length &= ~kSessionBit;
         if (next_at_ + length > value_.size() || (has_session && length < kSessionBytes)) {

@@ -91,6 +91,9 @@ inline void store_position(PositionCells& cells, Position const& position) noexc
 
 using Incarnations = std::array<Incarnation, kMaxReplicas>;  // by replica id; 0 where there is no member
 
+// What an operator may leave in OwnCells::control; taken and cleared by the background plane.
+enum class Control : std::uint64_t { none = 0, pause = 1, resume = 2 };
+
 // What an owner publishes about itself. Plain words, each a lower bound or a flag; read whole by peers.
 struct OwnCells {
     // Background plane.
@@ -109,6 +112,9 @@ struct OwnCells {
     std::uint64_t chain_end = 0;                    // accepted up to here
     std::uint64_t eligible = 0;                     // may lead: admitted, and not behind what others have applied
     std::uint64_t leading = 0;                      // the proposal of the sealed tenure, 0 if not leading
+    // For people: what an operator on this machine asked for (see Control), and what came of it.
+    std::uint64_t control = 0;
+    std::uint64_t paused = 0;
 };
 
 // "Let tenure (proposal, incarnation) write your log." Asked again with another nonce.

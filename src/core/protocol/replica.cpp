@@ -9,6 +9,7 @@ Replica::Replica(Fabric& fabric, LogFormat const& format, Settings settings, Sta
     : settings_(std::move(settings)),
       format_(format),
       incarnation_(incarnation),
+      own_(reinterpret_cast<BackgroundRegion*>(fabric.background().data())->own),
       background_(fabric.channel(Plane::background)),
       background_peers_(background_),
       election_(fabric, background_peers_, settings_, shared_),
@@ -20,9 +21,8 @@ Replica::Replica(Fabric& fabric, LogFormat const& format, Settings settings, Sta
       transfer_(fabric, settings_, shared_, executor_, replicator_),
       learner_(fabric, settings_, shared_, executor_, permission_, replayer_, incarnation) {
     MU_ASSERT(fabric.background().size() >= sizeof(BackgroundRegion));
-    auto& own = reinterpret_cast<BackgroundRegion*>(fabric.background().data())->own;
-    store_word(own.incarnation, incarnation);
-    store_position(own.applied, Position{});
+    store_position(own_.applied, Position{});
+    store_word(own_.incarnation, incarnation);
 }
 
 void Replica::step_background(Nanoseconds now) {
@@ -36,9 +36,20 @@ void Replica::step_background(Nanoseconds now) {
             }
         }
     } while (count == done.size());
+    obey();
     election_.step(now);
     formation_.step();
     permission_.step(now);
+}
+
+// The artifact's fifo, as a word: an operator on this machine silences the heartbeat, or lets it go on.
+void Replica::obey() {
+    auto const wish = static_cast<Control>(load_word(own_.control));
+    if (wish != Control::none) {
+        store_word(own_.control, static_cast<std::uint64_t>(Control::none));
+        shared_.paused.store(wish == Control::pause, std::memory_order_release);
+    }
+    store_word(own_.paused, shared_.paused.load(std::memory_order_acquire) ? 1 : 0);
 }
 
 bool Replica::step_replication(Nanoseconds now, ReplySink* sink) {
@@ -79,7 +90,7 @@ bool Replica::join() {
 }
 
 void Replica::execute_decided(ReplySink* sink) {
-    if (executor_.applied().offset < replicator_.decided()) {
+    if (replicator_.leading() && executor_.applied().offset < replicator_.decided()) {
         replayer_.execute_own(replicator_.decided(), sink);
     }
 }
@@ -90,7 +101,8 @@ void Replica::begin_read() {
 }
 
 std::optional<Outcome> Replica::poll_read(ReplySink* sink) {
-    advance(sink);
+    advance();
+    execute_decided(sink);
     if (!replicator_.leading()) {
         return Outcome::not_leader;
     }

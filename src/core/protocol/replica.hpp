@@ -40,13 +40,13 @@ class Replica {
     Outcome propose(std::span<std::byte const> prefix, std::span<std::byte const> body) {
         return replicator_.append(SlotKind::commands, prefix, body);
     }
-    // Takes in completions and executes what has been decided.
-    void advance(ReplySink* sink) {
+    // Takes in completions: decided() may have grown, or the tenure may have ended.
+    void advance() {
+        shared_.steps.store(shared_.steps.load(std::memory_order_relaxed) + 1, std::memory_order_release);
         replicator_.poll();
-        if (replicator_.leading()) {
-            execute_decided(sink);
-        }
     }
+    // Executes what has been decided, if this replica leads.
+    void execute_decided(ReplySink* sink);
     // Linearizable reads: begin_read(), then poll_read() until it no longer says nothing. After `ok` whatever was
     // decided when the read began is executed here, and this replica was the leader then.
     void begin_read();
@@ -62,13 +62,14 @@ class Replica {
     [[nodiscard]] LogFormat const& format() const noexcept { return format_; }
 
    private:
-    void execute_decided(ReplySink* sink);
+    void obey();
     [[nodiscard]] bool join();
 
     Settings settings_;
     LogFormat const& format_;
     Incarnation incarnation_;
     Shared shared_;
+    OwnCells& own_;
     Channel& background_;
     PeerReader background_peers_;
     Election election_;

@@ -140,7 +140,7 @@ ThroughputResult bench_throughput(Node& node, std::size_t payload, std::size_t b
         node.hold();
         for (std::size_t slot = 0; slot < outstanding && done < count; ++slot) {
             std::size_t const commands = std::min(batch, count - done);
-            prefix.assign(commands + 1, static_cast<std::uint32_t>(payload));
+            prefix.assign(commands_prefix_bytes(commands) / 4, static_cast<std::uint32_t>(payload));
             prefix[0] = static_cast<std::uint32_t>(commands);
             body.resize(commands * payload);
             for (std::size_t i = 0; i < commands; ++i) {

@@ -243,7 +243,7 @@ void Node::release() {
 // --- Slots ----------------------------------------------------------------------------------------------------------
 
 Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) {
-    prefix_.resize(commands_prefix_bytes(count));
+    prefix_.assign(commands_prefix_bytes(count), std::byte{0});
     auto const count_word = static_cast<std::uint32_t>(count);
     std::memcpy(prefix_.data(), &count_word, 4);
     std::span<std::byte const> body = first->command;
