@@ -14,6 +14,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -26,7 +27,8 @@ namespace mu {
 
 using Bytes = std::span<std::byte const>;
 
-inline constexpr std::size_t kWord = 8;  // what is read and written whole, in bytes
+inline constexpr std::size_t kWord = 8;                     // what is read and written whole, in bytes
+static_assert(std::endian::native == std::endian::little);  // what is cut off a word is cut off its end
 
 namespace racy {
 
@@ -44,14 +46,20 @@ inline std::atomic_ref<std::uint64_t> word(std::byte const* at) noexcept {
     return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(at)));
 }
 
-// The word at `at` of a private part; what lies beyond the part reads as zero.
-inline std::uint64_t private_word(Bytes part, std::size_t at) noexcept {
+inline std::uint64_t private_word(std::byte const* at) noexcept {
     std::uint64_t value = 0;
-    if (part.size() - at >= kWord) [[likely]] {
-        std::memcpy(&value, part.data() + at, kWord);
-    } else {
-        std::memcpy(&value, part.data() + at, part.size() - at);
+    std::memcpy(&value, at, kWord);
+    return value;
+}
+
+// The last word of a private part that is not empty; what lies beyond the part reads as zero.
+inline std::uint64_t last_word(Bytes part) noexcept {
+    std::size_t const missing = (kWord - part.size() % kWord) % kWord;
+    if (part.size() >= kWord) [[likely]] {
+        return private_word(part.data() + part.size() - kWord) >> (8 * missing);
     }
+    std::uint64_t value = 0;
+    std::memcpy(&value, part.data(), part.size());
     return value;
 }
 
@@ -59,7 +67,7 @@ inline std::uint64_t private_word(Bytes part, std::size_t at) noexcept {
 inline void copy_in(std::byte* to, std::byte const* from, std::size_t bytes) noexcept {
     if constexpr (kEveryWordAtomic) {
         for (std::size_t i = 0; i < bytes; i += kWord) {
-            word(to + i).store(private_word({from + i, kWord}, 0), std::memory_order_relaxed);
+            word(to + i).store(private_word(from + i), std::memory_order_relaxed);
         }
     } else if (bytes > kInlineBytes) {
         std::memcpy(to, from, bytes);
@@ -72,14 +80,32 @@ inline void copy_in(std::byte* to, std::byte const* from, std::size_t bytes) noe
     }
 }
 
-// The words of `part`, which lies at `at` of the write, but for the write's first and last word.
-inline void copy_between(std::byte* to, Bytes part, std::size_t at, std::size_t last) noexcept {
+// The same for any length; a ragged end is filled up with zeros.
+inline void copy_in_padded(std::byte* to, Bytes part) noexcept {
     std::size_t const whole = part.size() / kWord * kWord;
-    std::size_t const begin = at == 0 ? kWord : at;
-    std::size_t const end = at + whole < last ? at + whole : last;
-    if (begin < end) copy_in(to + begin, part.data() + (begin - at), end - begin);
-    if (whole < part.size() && at + whole >= begin && at + whole < last) {
-        word(to + at + whole).store(private_word(part, whole), std::memory_order_relaxed);
+    if (whole != 0) copy_in(to, part.data(), whole);
+    if (whole != part.size()) word(to + whole).store(last_word(part), std::memory_order_relaxed);
+}
+
+// A write whose first word begins `head` and whose last word is `last`.
+inline void copy_framed(std::byte* to, Bytes head, Bytes body, std::uint64_t last) noexcept {
+    // Release: it must not overtake the last word of the write before it either (F3).
+    word(to).store(private_word(head.data()), std::memory_order_release);
+    std::atomic_thread_fence(std::memory_order_release);
+    copy_in(to + kWord, head.data() + kWord, head.size() - kWord);
+    copy_in_padded(to + head.size(), body);
+    word(to + align_up(head.size() + body.size(), kWord)).store(last, std::memory_order_release);
+}
+
+// Writes of any other form. They are rare, so each part is simply taken word by word.
+inline void copy_by_words(std::byte* to, Bytes head, Bytes body, Bytes tail) noexcept {
+    std::size_t const tail_at = align_up(head.size() + body.size(), kWord);
+    std::size_t const total = align_up(tail_at + tail.size(), kWord);
+    for (std::size_t at = 0; at < total; at += kWord) {
+        Bytes const part = at < head.size() ? head : at < tail_at ? body : tail;
+        std::size_t const part_at = at < head.size() ? 0 : at < tail_at ? head.size() : tail_at;
+        std::size_t const reach = at - part_at + kWord < part.size() ? at - part_at + kWord : part.size();
+        word(to + at).store(last_word(part.first(reach)), std::memory_order_release);
     }
 }
 
@@ -92,25 +118,18 @@ constexpr std::size_t ordered_bytes(Bytes head, Bytes body, Bytes tail) noexcept
 
 // Stores one write. `to` is aligned to 8; a head that is followed by anything is a multiple of 8 long.
 inline void ordered_copy(std::byte* to, Bytes head, Bytes body = {}, Bytes tail = {}) noexcept {
-    std::size_t const body_at = head.size();
-    std::size_t const tail_at = align_up(body_at + body.size(), kWord);
-    std::size_t const total = align_up(tail_at + tail.size(), kWord);
-    MU_ASSERT(total > 0 && reinterpret_cast<std::uintptr_t>(to) % kWord == 0);
-    MU_ASSERT(body_at % kWord == 0 || (body.empty() && tail.empty()));
-
-    Bytes const first = !head.empty() ? head : !body.empty() ? body : tail;
-    Bytes const final = !tail.empty() ? tail : !body.empty() ? body : head;
-    std::size_t const last = total - kWord;
-    if (last != 0) {
-        // Release: it must not overtake the last word of the write before it either (F3).
-        racy::word(to).store(racy::private_word(first, 0), std::memory_order_release);
-        std::atomic_thread_fence(std::memory_order_release);
-        racy::copy_between(to, head, 0, last);
-        racy::copy_between(to, body, body_at, last);
-        racy::copy_between(to, tail, tail_at, last);
+    MU_ASSERT(reinterpret_cast<std::uintptr_t>(to) % kWord == 0);
+    bool const whole_head = head.size() % kWord == 0;
+    bool const only_head = body.empty() && tail.empty();
+    MU_ASSERT(!head.empty() || !only_head);
+    MU_ASSERT(whole_head || only_head);
+    if (tail.size() == kWord && head.size() >= kWord) [[likely]] {  // a slot
+        racy::copy_framed(to, head, body, racy::private_word(tail.data()));
+    } else if (only_head && whole_head && head.size() > kWord) {  // slots as they lie in another log
+        racy::copy_framed(to, head.first(head.size() - kWord), {}, racy::last_word(head));
+    } else {
+        racy::copy_by_words(to, head, body, tail);
     }
-    racy::word(to + last).store(racy::private_word(final, (final.size() - 1) / kWord * kWord),
-                                std::memory_order_release);
 }
 
 // Shared to shared; all three are multiples of 8.

@@ -18,12 +18,31 @@ constexpr std::size_t kExpectedPending = 1024;
 
 ShmChannel::ShmChannel(ShmPeers& peers, SegmentShape const& shape, ReplicaId self)
     : peers_(peers), shape_(shape), own_area_(shape.area_of(self)) {
-    pending_.reserve(kExpectedPending);
+    pending_.resize(kExpectedPending);
 }
 
-ShmChannel::Link& ShmChannel::link(ReplicaId peer) noexcept {
+inline ShmChannel::Link& ShmChannel::link(ReplicaId peer) noexcept {
     MU_ASSERT(peer <= kMaxReplicaId);
     return links_[peer];
+}
+
+// Makes room for one more: by closing up, or, if a caller posts more than anybody expected, by growing.
+void ShmChannel::make_room() noexcept {
+    if (delivered_ == 0) {
+        pending_.resize(2 * pending_.size());
+        return;
+    }
+    std::copy(pending_.begin() + static_cast<std::ptrdiff_t>(delivered_),
+              pending_.begin() + static_cast<std::ptrdiff_t>(posted_), pending_.begin());
+    posted_ -= delivered_;
+    settled_ -= delivered_;
+    delivered_ = 0;
+}
+
+inline void ShmChannel::push(Operation operation, ReplicaId peer, std::uint64_t id, Verdict verdict) noexcept {
+    if (posted_ == pending_.size()) [[unlikely]]
+        make_room();
+    pending_[posted_++] = {id, peer, operation, verdict};
 }
 
 bool ShmChannel::connect(ReplicaId peer) noexcept {
@@ -83,26 +102,7 @@ void ShmChannel::confirm(ReplicaId to, std::uint64_t id) noexcept {
     push(Operation::confirm, to, id, link(to).writable ? Verdict::by_permission : Verdict::failed);
 }
 
-void ShmChannel::push(Operation operation, ReplicaId peer, std::uint64_t id, Verdict verdict) noexcept {
-    if (pending_.size() == pending_.capacity() && delivered_ != 0) [[unlikely]] {
-        pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(delivered_));
-        settled_ -= delivered_;
-        delivered_ = 0;
-    }
-    pending_.push_back({id, peer, operation, verdict});
-}
-
-// Judges everything that is open. The one fence stands between all stores and all loads of permission words.
-void ShmChannel::settle() noexcept {
-    if (settled_ == pending_.size()) return;
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    for (; settled_ < pending_.size(); ++settled_) {
-        Pending& it = pending_[settled_];
-        it.verdict = judge(it) ? Verdict::succeeded : Verdict::failed;
-    }
-}
-
-bool ShmChannel::judge(Pending const& pending) noexcept {
+inline bool ShmChannel::judge(Pending const& pending) noexcept {
     Link& it = links_[pending.peer];
     if (pending.verdict == Verdict::by_life) return !it.segment->gone();
     if (pending.verdict == Verdict::failed || !it.writable) return false;
@@ -110,6 +110,16 @@ bool ShmChannel::judge(Pending const& pending) noexcept {
     // Acquire: what follows a success must not be loaded before it.
     it.writable = word.load(std::memory_order_acquire) == it.proposal && !it.segment->gone();
     return it.writable;
+}
+
+// Judges everything that is open. The one fence stands between all stores and all loads of permission words.
+void ShmChannel::settle() noexcept {
+    if (settled_ == posted_) return;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (; settled_ < posted_; ++settled_) {
+        Pending& it = pending_[settled_];
+        it.verdict = judge(it) ? Verdict::succeeded : Verdict::failed;
+    }
 }
 
 std::size_t ShmChannel::poll(std::span<Completion> completions) noexcept {
@@ -120,10 +130,7 @@ std::size_t ShmChannel::poll(std::span<Completion> completions) noexcept {
         completions[i] = {it.peer, it.operation, it.verdict == Verdict::succeeded, it.id};
     }
     delivered_ += count;
-    if (delivered_ == pending_.size()) {
-        pending_.clear();
-        delivered_ = settled_ = 0;
-    }
+    if (delivered_ == posted_) delivered_ = settled_ = posted_ = 0;
     return count;
 }
 

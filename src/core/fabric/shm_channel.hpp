@@ -56,13 +56,15 @@ private:
 
     [[nodiscard]] Link& link(ReplicaId peer) noexcept;
     void push(Operation operation, ReplicaId peer, std::uint64_t id, Verdict verdict) noexcept;
+    void make_room() noexcept;
     void settle() noexcept;
     [[nodiscard]] bool judge(Pending const& pending) noexcept;
 
     std::array<Link, kMaxReplicas> links_;
-    std::vector<Pending> pending_;  // [0, delivered_) handed over, [delivered_, settled_) judged, the rest open
+    std::vector<Pending> pending_;  // [delivered_, settled_) judged, [settled_, posted_) open, the rest is room
     std::size_t delivered_ = 0;
     std::size_t settled_ = 0;
+    std::size_t posted_ = 0;
     ShmPeers& peers_;
     SegmentShape shape_;
     std::size_t own_area_;
