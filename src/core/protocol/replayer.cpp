@@ -26,6 +26,7 @@ bool Replayer::step(Nanoseconds now) {
     }
     bool const found = scan(view);
     bool const executed = execute_decided(view);
+    more_ = more_ || executor_.applied().offset < std::min(decided_, scan_.offset);
     if (found || executed) {
         shared_.active_at.store(now, std::memory_order_relaxed);
         publish();
@@ -36,9 +37,11 @@ bool Replayer::step(Nanoseconds now) {
 bool Replayer::scan(LogView const& view) noexcept {
     Position at = scan_;
     Offset commit = decided_;
+    more_ = true;
     for (int i = 0; i < kSlotsPerStep && at.offset - executor_.applied().offset < format_.ring_bytes(); ++i) {
         std::optional<Slot> const slot = format_.parse(view.bytes, at);
         if (!slot) {
+            more_ = false;
             break;
         }
         MU_ASSERT(slot->header.commit <= slot->header.offset);

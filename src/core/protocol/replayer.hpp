@@ -28,6 +28,8 @@ class Replayer {
     void learned_decided(Offset decided) noexcept { decided_ = decided_ < decided ? decided : decided_; }
 
     [[nodiscard]] Offset decided() const noexcept { return decided_; }
+    // Whether the last step stopped at its bound, not at the end of the log.
+    [[nodiscard]] bool more() const noexcept { return more_; }
     [[nodiscard]] Offset published() const noexcept { return published_; }
     [[nodiscard]] Offset chain_end() const noexcept { return std::max(scan_.offset, executor_.applied().offset); }
 
@@ -48,6 +50,7 @@ class Replayer {
     Position scan_;                  // the chain is valid up to here
     Offset decided_ = 0;
     Offset published_ = 0;
+    bool more_ = false;
     OwnedBytes value_;  // reused
 };
 

@@ -61,6 +61,8 @@ void Node::rest(std::uint32_t ticket, bool busy) {
         fabric_.wait(Plane::replication, ticket, 20 * kMicrosecond);
     } else if (stage == Replicator::Stage::leading) {
         fabric_.wait(Plane::replication, ticket, idle_rounds_ < 4 * kRoundsBeforeIdle ? kLeaderNap : kIdleSleep);
+    } else if (busy && replica_.replayer().more()) {
+        return;  // a step is bounded, the backlog is not: go on at once
     } else if (idle_rounds_ < kRoundsBeforeIdle) {
         std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
     } else {
