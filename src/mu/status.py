@@ -52,7 +52,9 @@ class Status:
     """how long the last takeover took, from the request for permission to the decided seal"""
     takeover_began_ns: int = 0
     """when the last takeover began, on CLOCK_MONOTONIC; 0: unknown"""
-    pids: Mapping[int, int] = field(default_factory=dict)
+    failure: str = ""
+    """why this replica stopped by itself (its state machine broke its contract, say); "": it did not"""
+    pid: int = 0
 
     @property
     def leads(self) -> bool:

@@ -56,7 +56,7 @@ def test_throughput_reports_both_rates(
 @pytest.mark.parametrize("fault", bench.FAULTS)
 def test_failover_reports_times_and_losses(fault: str) -> None:
     """Each fault has a successor, in some time, and loses nothing."""
-    result = bench.failover(rounds=2, fault=fault)
+    result = bench.measure_failover(rounds=2, fault=fault)
     assert (result["rounds"], result["lost"]) == (2, 0)
     assert 0 < result["total_us"]["p50"] <= result["total_us"]["p99"] <= result["total_us"]["max"]
     assert result["detect_us"]["max"] <= result["total_us"]["max"]

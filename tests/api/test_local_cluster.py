@@ -26,7 +26,7 @@ PATIENCE = 30.0
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(3, mu.Counter, timeout_ms=5000) as cluster:
-        cluster.leader(PATIENCE)
+        cluster.settle(PATIENCE)
         yield cluster
 
 

@@ -4,9 +4,9 @@ Every figure stands beside the floor or the faults of the same run, in alternati
 on any machine. `mu.bench.inside` runs in the leader's process; the rest in the one that asks.
 """
 
-from mu.bench.failover import FAULTS, failover
-from mu.bench.latency import Latencies, latency
-from mu.bench.quantiles import quantiles
-from mu.bench.throughput import throughput
+from mu.bench.failover import FAULTS, measure_failover
+from mu.bench.latency import Latencies, measure_latency
+from mu.bench.statistics import quantiles
+from mu.bench.throughput import measure_throughput
 
-__all__ = ["FAULTS", "Latencies", "failover", "latency", "quantiles", "throughput"]
+__all__ = ["FAULTS", "Latencies", "measure_failover", "measure_latency", "measure_throughput", "quantiles"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mu.bench import inside, machine
-from mu.bench.quantiles import quantiles
+from mu.bench.statistics import quantiles
 from mu.errors import NotLeader
 from mu.testing import LocalCluster
 
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 ROUNDS: Final = 10  # turns of each of the three
 WARM_UP: Final = 2000  # commands, not counted
+SETTLED: Final = 30.0  # seconds for a new cluster to agree on its leader
 LONGEST: Final = 600.0  # seconds for one turn
 LEADER_CHANGES: Final = 10  # a measurement that is interrupted more often measures something else
 
@@ -42,7 +43,7 @@ class Latencies:
         return path
 
 
-def latency(
+def measure_latency(
     *,
     replicas: int = 3,
     payload: int = 64,
@@ -63,7 +64,7 @@ def latency(
     """
     samples = Latencies()
     with LocalCluster(replicas, None, **options) as cluster:
-        cluster.leader()
+        cluster.settle(SETTLED)
         at_leader(cluster, samples, inside.native_latencies, payload, outstanding, WARM_UP)
         at_leader(cluster, samples, inside.python_latencies, payload, WARM_UP)
         rounds = min(ROUNDS, count)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mu.bench import inside, machine
-from mu.bench.latency import LONGEST, Latencies, Progress, at_leader
-from mu.bench.quantiles import LEVELS, at, quantiles
+from mu.bench.latency import LONGEST, SETTLED, Latencies, Progress, at_leader
+from mu.bench.statistics import LEVELS, at, quantiles
 from mu.testing import LocalCluster
 
 ROUNDS: Final = 5  # turns of each
@@ -16,7 +16,7 @@ PROBE: Final = 20_000  # commands to learn how many bytes one takes in the log
 PYTHON_SHARE: Final = 4  # Python proposes this part of the native number of commands: it is slower
 
 
-def throughput(
+def measure_throughput(
     *,
     replicas: int = 3,
     payload: int = 64,
@@ -43,7 +43,7 @@ def throughput(
     native_ns = python_ns = python_count = 0
     batches = array("q")
     with LocalCluster(replicas, None, **options) as cluster:
-        cluster.leader()
+        cluster.settle(SETTLED)
         for turn in range(ROUNDS):
             part = count * (turn + 1) // ROUNDS - count * turn // ROUNDS
             elapsed, samples = at_leader(cluster, noted, inside.native_throughput, payload, batch, outstanding, part)
@@ -79,7 +79,7 @@ def _laps(cluster: LocalCluster, payload: int, batch: int, outstanding: int, lap
     def run(function: Callable[..., Any], *args: Any) -> Any:
         return cluster.run(leader, function, *args, timeout=LONGEST)
 
-    leader = cluster.leader()
+    leader = cluster.settle(SETTLED)
     before = run(inside.chain_end)
     run(inside.native_throughput, payload, batch, outstanding, PROBE)
     bytes_each = max(1.0, (run(inside.chain_end) - before) / PROBE)

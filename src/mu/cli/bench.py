@@ -47,7 +47,7 @@ def latency(
     Examples: mu bench latency; mu bench latency --payload 4096 --count 200000 --json result.json
     """
     with progress_bar("latency") as progress:
-        result, samples = bench.latency(
+        result, samples = bench.measure_latency(
             replicas=replicas,
             payload=payload,
             outstanding=outstanding,
@@ -88,7 +88,7 @@ def throughput(
     Examples: mu bench throughput; mu bench throughput --batch 1 --outstanding 1; mu bench throughput --laps 100
     """
     with progress_bar("throughput") as progress:
-        result = bench.throughput(
+        result = bench.measure_throughput(
             replicas=replicas,
             payload=payload,
             batch=batch,
@@ -134,7 +134,7 @@ def failover(
     if fault not in bench.FAULTS:
         raise ConfigError(f"--fault: {fault!r} is not one of {', '.join(bench.FAULTS)}.")
     with progress_bar(f"failover ({fault})") as progress:
-        result = bench.failover(
+        result = bench.measure_failover(
             rounds=rounds,
             fault=fault,
             replicas=replicas,

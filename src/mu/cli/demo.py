@@ -52,7 +52,7 @@ class Story:
     def begin(self) -> str:
         """The cluster is up and has a leader."""
         self._cluster.start()
-        self._leader = self._cluster.leader(PATIENCE)
+        self._leader = self._cluster.settle(PATIENCE)
         pids = ", ".join(f"{each} (pid {pid})" for each, pid in self._cluster.pids.items())
         return f"replicas {pids}; replica {self._leader} leads"
 
@@ -68,7 +68,7 @@ class Story:
 
     def kill(self) -> str:
         """Another replica decides commands soon after."""
-        self._victim = self._cluster.leader(PATIENCE)
+        self._victim = self._cluster.settle(PATIENCE)
         before = self._load.record(self._victim).acknowledged
         moment = self._cluster.kill(self._victim)
 

@@ -12,6 +12,7 @@ import pickle
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -69,9 +70,11 @@ def portable(error: BaseException) -> BaseException:
 class Requests:
     """The asking end of a channel: a reader thread gives each answer to its future."""
 
-    def __init__(self, stream: socket.socket, name: str) -> None:
+    def __init__(self, stream: socket.socket, name: str, last_words: Callable[[], str] = str) -> None:
+        """Args: the socket; who is at its other end; what that has said, for the error when it is gone."""
         self._frames = Frames(stream)
         self._name = name
+        self._last_words = last_words
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Any]] = {}
@@ -110,8 +113,9 @@ class Requests:
         with self._lock:
             self._over = True
             waiting, self._waiting = self._waiting, {}
+        said = f", having said: {words}" if waiting and (words := self._last_words()) else ""
         for future in waiting.values():
-            future.set_exception(Indeterminate(f"The process of {self._name} ended while it worked on this"))
+            future.set_exception(Indeterminate(f"The process of {self._name} ended while it worked on this{said}"))
 
     def close(self) -> None:
         """Ends the conversation; what waits for an answer gets Indeterminate."""

@@ -16,7 +16,7 @@ from mu.errors import ReplicaDown
 from mu.testing.channel import Requests
 
 CLOSE_TIMEOUT: Final = 5.0  # seconds for an orderly end, then SIGKILL
-LAST_WORDS: Final = 2000  # characters of the log
+LAST_WORDS: Final = 500  # characters
 
 
 class Child:
@@ -36,7 +36,7 @@ class Child:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self._requests = Requests(ours, f"replica {replica_id}")
+        self._requests = Requests(ours, f"replica {replica_id}", self.last_words)
 
     @property
     def pid(self) -> int:
@@ -80,5 +80,6 @@ class Child:
         self._requests.close()
 
     def last_words(self) -> str:
-        """The end of what it logged."""
-        return self.log.read_text(errors="replace")[-LAST_WORDS:].strip() or "it said nothing"
+        """The last line that it logged."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return lines[-1][-LAST_WORDS:].strip() if lines else ""

@@ -105,7 +105,9 @@ class LocalCluster:
             except FutureTimeout:
                 raise MuError(f"Replica {child.replica_id} did not start in {START_TIMEOUT:g} s") from None
             except Indeterminate:
-                raise MuError(f"Replica {child.replica_id} ended while it started: {child.last_words()}") from None
+                raise MuError(
+                    f"Replica {child.replica_id} ended while it started, having said: {child.last_words()}"
+                ) from None
 
     def close(self) -> None:
         """Ends all processes and removes what is left of them."""
@@ -216,6 +218,25 @@ class LocalCluster:
         leaders = [(each.proposal, each.replica_id) for each in self.statuses().values() if each.leads]
         self._leader = max(leaders)[1] if leaders else 0  # one that was stopped may not know of its successor
         return self._leader
+
+    def settle(self, timeout: float | None = 10.0) -> int:
+        """Waits until all replicas that run are members, agree on a leader, and it writes to all; returns its id.
+
+        Shortly after a start or a fault leadership may still move: the lowest id that may lead takes it. Raises
+        NoLeader.
+        """
+        return self.wait(self._find_settled, timeout, "The replicas did not settle on a leader")
+
+    def _find_settled(self) -> int:
+        statuses = self.statuses()
+        leader = self._find_leader()
+        settled = (
+            leader in statuses
+            and all(each.admitted and each.leader == leader for each in statuses.values())
+            and {*self.running} - self._stopped == statuses.keys()
+            and statuses.keys() <= {leader, *statuses[leader].confirmed}
+        )
+        return leader if settled else 0
 
     def wait_until_admitted(self, replica_id: int, timeout: float | None = 10.0) -> None:
         """Waits until a replica that was started is a full member again. Raises NoLeader."""
