@@ -39,12 +39,16 @@ class Node:
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def notice(self) -> str: ...  # what start-up cleaned up; "" if nothing
-    def status(self) -> dict[str, Any]: ...
-    # status keys: replica_id, incarnation, role ("leader" | "follower" | "candidate" | "joining" | "forming"),
-    # leader (id or 0), proposal, applied, fuo, decided, chain_end, log_bytes, max_command, admitted (bool),
-    # eligible (bool), paused (bool), scores {id: 0..15}, alive [ids], confirmed [ids], members [ids],
-    # takeovers, aborts, commands_applied, digest (native state machine only), took_over_us (request to sealed, of
-    # the last takeover), pids {id: pid}
+    def status(self) -> dict[str, Any]:
+        """How this replica is, at one moment; `mu.Status` names the same values.
+
+        Keys: replica_id, incarnation, role ("leader" | "follower" | "candidate" | "joining" | "forming"), leader (id
+        or 0), proposal, applied, fuo, decided, chain_end, log_bytes, max_command, admitted (bool), eligible (bool),
+        paused (bool), scores {id: 0..15}, alive [ids], confirmed [ids], members [ids], takeovers, aborts,
+        commands_applied, digest (native state machine only), took_over_us (request to sealed, of the last takeover),
+        failure (why it stopped by itself, or ""), pid.
+        """
+
     # Benchmarks run inside the leader, natively. Results in nanoseconds.
     def bench_latency(self, payload: int, outstanding: int, count: int) -> list[int]: ...
     def bench_floor(self, payload: int, count: int) -> list[int]: ...
