@@ -1,0 +1,226 @@
+// Taking over (paper 4.1 and 4.2; DESIGN section 4, steps 1 to 6): permission, catch up, adopt, update, seal.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "support/cluster.hpp"
+
+using namespace mu;
+using namespace mu::test;
+
+namespace {
+
+// 1 leads a formed cluster, everything has landed, and from here on nothing lands by itself.
+struct Formed : Cluster {
+    explicit Formed(ClusterOptions const& options = {}) : Cluster(options) {
+        form();
+        hold();
+    }
+};
+
+}  // namespace
+
+TEST_CASE("A takeover goes on with a majority of grants, and not before (paper 4.2)") {
+    Formed cluster({.replicas = 5});
+    cluster.ask(2);
+    cluster.grant(3, 2);
+    cluster.step_replication(2);
+    CHECK(cluster.replicator(2).stage() == Stage::requesting);  // its own and one: two of five
+    cluster.grant(4, 2);
+    cluster.step_replication(2);
+    CHECK(cluster.replicator(2).stage() != Stage::requesting);
+}
+
+TEST_CASE("A leader adopts the chain whose last slot has the highest proposal, not the longest (paper 4.1)") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        for (std::string const command : {"a", "b", "c"}) {
+            cluster.propose_to(1, {1}, command);  // long, under the first proposal, on 1 alone
+        }
+        REQUIRE(cluster.take_over(2, {3}));
+        cluster.propose_to(2, {2, 3}, "x");  // short, under a higher one, decided on 2 and 3
+        cluster.depose(1, 2);
+        REQUIRE(cluster.knows(1) == Commands{"a", "b", "c"});
+        REQUIRE(cluster.take_over(1, {3}));
+        CHECK(cluster.knows(1) == Commands{"x"});
+        CHECK(cluster.knows(3) == Commands{"x"});
+    }
+}
+
+TEST_CASE("Among chains whose last slot has the same proposal a leader adopts the longest (paper 4.1)") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.propose_to(1, {1, 2}, "a");
+        cluster.propose_to(1, {1, 2}, "b");
+        REQUIRE(cluster.knows(3).empty());
+        REQUIRE(cluster.take_over(3, {2}));
+        CHECK(cluster.knows(3) == Commands{"a", "b"});
+        CHECK(cluster.knows(2) == Commands{"a", "b"});
+    }
+}
+
+TEST_CASE("★ Adopted slots are copied byte for byte, keeping the proposals under which they were made") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.propose_to(1, {1, 2}, "a");
+        cluster.propose_to(1, {1, 2}, "b");
+        std::vector<FoundSlot> const before = cluster.chain(2);
+        REQUIRE(cluster.take_over(3, {2}));
+        std::vector<FoundSlot> const after = cluster.chain(2);
+        REQUIRE(before.size() >= 2);
+        REQUIRE(after.size() > before.size());
+        auto const& on_leader = cluster.world.fabric(3).log().bytes;
+        for (std::size_t i = 0; i < before.size(); ++i) {
+            CHECK(after[i].bytes == before[i].bytes);
+            CHECK(after[i].header.proposal < cluster.replicator(3).proposal());
+            std::byte const* const copy = on_leader.data() + cluster.format.place(before[i].header.offset);
+            CHECK(std::equal(before[i].bytes.begin(), before[i].bytes.end(), copy));
+        }
+        CHECK(after[before.size()].header.kind == SlotKind::empty);
+        CHECK(after[before.size()].header.proposal == cluster.replicator(3).proposal());
+    }
+}
+
+TEST_CASE("★ A slot that matches already is never written again: all a takeover of equal logs writes is the seal") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        for (std::string const command : {"a", "b", "c"}) {
+            cluster.propose_to(1, {1, 2, 3}, command);
+        }
+        cluster.ask(2);
+        cluster.grant(3, 2);
+        cluster.step_replication(2);
+        REQUIRE(cluster.replicator(2).stage() == Stage::sealing);
+        // Were a decided slot written again, a crash in mid-copy would leave fewer than a majority that hold it.
+        for (ReplicaId const target : {2U, 3U}) {
+            SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(2, Plane::replication, target));
+            REQUIRE(queue.size() == 1);
+            CHECK(queue.front().at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
+            cluster.land(2, target);
+            cluster.step_replication(2);
+        }
+    }
+}
+
+TEST_CASE("★ A follower is written from the first slot that differs, and not before") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.propose_to(1, {1, 2, 3}, "same");
+        Offset const differs = cluster.replicator(1).tail();
+        cluster.propose_to(1, {1, 2}, "missing at 3");
+        cluster.ask(2);
+        cluster.grant(3, 2);
+        cluster.step_replication(2);
+        cluster.land(2, 3);  // the read of its chain, if there was one
+        cluster.step_replication(2);
+        cluster.land(2, 2);
+        cluster.step_replication(2);
+        SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(2, Plane::replication, 3));
+        REQUIRE(queue.size() == 2);  // the one that is missing, and the seal
+        CHECK(queue.at(0).at == cluster.format.place(differs));
+        CHECK(queue.at(1).at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
+    }
+}
+
+TEST_CASE("★ There are no terminators: what a follower holds beyond the adopted chain stays until it is overwritten") {
+    Formed cluster({.revocation = Revocation::by_refusal});
+    for (std::string const command : {"a", "b", "c"}) {
+        cluster.propose_to(1, {1}, command);
+    }
+    std::vector<FoundSlot> const longer = cluster.chain(1);
+    REQUIRE(longer.size() == 3);
+    REQUIRE(cluster.take_over(2, {3}));
+    cluster.teach(2, 1);
+    Offset const tail = cluster.replicator(2).tail();
+    CHECK(cluster.chain(1).back().header.offset + kSlotAlignment == tail);
+    auto const& ring = cluster.world.fabric(1).log().bytes;
+    for (FoundSlot const& slot : longer) {
+        if (slot.header.offset >= tail) {
+            std::byte const* const there = ring.data() + cluster.format.place(slot.header.offset);
+            CHECK(std::equal(slot.bytes.begin(), slot.bytes.end(), there));
+        }
+    }
+    CHECK(longer.back().header.offset >= tail);
+    CHECK(cluster.knows(1).empty());  // and they do not link behind what was written before them
+}
+
+TEST_CASE("★ A stale slot does not link again behind a foreign predecessor of the same size") {
+    Formed cluster({.revocation = Revocation::by_refusal});
+    cluster.propose_to(1, {1}, "old 1");
+    cluster.propose_to(1, {1}, "old 2");
+    Offset const old_2 = cluster.chain(1).back().header.offset;
+    REQUIRE(cluster.take_over(2, {3}));
+    cluster.propose_to(2, {2, 3}, "");  // so that 2's tail is where "old 2" begins
+    REQUIRE(cluster.replicator(2).tail() == old_2);
+    cluster.teach(2, 1);
+    REQUIRE(cluster.replicator(2).tail() == old_2);
+    CHECK(cluster.chain(1).back().header.offset < old_2);
+    CHECK(cluster.knows(1) == Commands{""});
+}
+
+TEST_CASE("★ The seal: nothing is decided, reported, executed or read in a tenure before a slot of its own is") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.propose_to(1, {1, 3}, "a");  // on a majority, though nobody has been told
+        cluster.answers.replies.clear();
+        REQUIRE(cluster.take_over(2, {3}, Stage::sealing));
+        cluster.land(2, 2);  // its own seal: one of three
+        cluster.step_replication(2);
+        CHECK(cluster.replicator(2).stage() == Stage::sealing);
+        CHECK(cluster.replicator(2).decided() < cluster.replicator(2).tail());
+        CHECK(cluster.propose(2, "b") == Outcome::not_leader);
+        CHECK(cluster.history(2).empty());
+        CHECK(cluster.region(2).own.leading == 0);
+        cluster.replica(2).begin_read();
+        CHECK(cluster.replica(2).poll_read(nullptr) == Outcome::not_leader);
+        cluster.land(2, 3);
+        cluster.step_replication(2);
+        CHECK(cluster.replicator(2).leading());
+        CHECK(cluster.replicator(2).decided() == cluster.replicator(2).tail());
+        CHECK(cluster.history(2) == Commands{"a"});
+        CHECK(cluster.propose(2, "b") == Outcome::ok);
+    }
+}
+
+TEST_CASE("★ Without the seal this would lose a decided value: an adopted slot on a majority is not decided yet") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.propose_to(1, {1}, "a");                             // a, first proposal, on 1 alone
+        REQUIRE(cluster.take_over(2, {3}, Stage::sealing));          // 2's seal, second proposal …
+        cluster.land(2, 2);                                          // … on 2 alone
+        cluster.depose(1, 2);
+        REQUIRE(cluster.take_over(1, {3}, Stage::sealing));          // 1 again: adopts a, and copies it to 3
+        cluster.land(1, 1);
+        cluster.step_replication(1);
+        cluster.land_one(1, 3);
+        cluster.step_replication(1);
+        REQUIRE(cluster.knows(3) == Commands{"a"});                  // a is on 1 and 3, a majority
+        CHECK_FALSE(cluster.replicator(1).leading());                // but not decided:
+        CHECK(cluster.answers.replies.empty());
+        cluster.depose(2, 1);
+        REQUIRE(cluster.take_over(2, {3}));                          // 2's chain ends with a higher proposal
+        CHECK(cluster.knows(3).empty());                             // a is gone, as it may be
+        cluster.land(1, 3);
+        cluster.step_as_follower(1);
+        CHECK(cluster.history(1).empty());
+        CHECK(cluster.answers.replies.empty());
+    }
+}
+
+TEST_CASE("A value proposed in a tenure that ended may be adopted later: that is what Indeterminate means") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        REQUIRE(cluster.propose(1, "maybe") == Outcome::ok);
+        cluster.land(1, 3);
+        REQUIRE(cluster.take_over(2, {1}));  // does not see it
+        cluster.land(1, 1);
+        cluster.step_as_follower(1);
+        CHECK_FALSE(cluster.replicator(1).leading());
+        CHECK(cluster.knows(2).empty());
+        Formed other({.revocation = revocation});
+        REQUIRE(other.propose(1, "maybe") == Outcome::ok);
+        other.land(1, 3);
+        REQUIRE(other.take_over(2, {3}));  // does see it
+        CHECK(other.history(2) == Commands{"maybe"});
+    }
+}

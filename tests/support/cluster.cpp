@@ -1,0 +1,289 @@
+#include "support/cluster.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+namespace mu::test {
+namespace {
+
+Commands commands_of(Slot const& slot) {
+    Commands commands;
+    if (slot.header.kind == SlotKind::commands) {
+        CommandReader reader(slot.value);
+        for (CommandReader::Command command; reader.next(command);) {
+            commands.push_back(text_of(command.bytes));
+        }
+    }
+    return commands;
+}
+
+}  // namespace
+
+Settings quick_settings() {
+    Settings settings;
+    settings.cluster_key = kKey;
+    settings.heartbeat_period = 10 * kMicrosecond;
+    settings.heartbeat_idle_period = 20 * kMicrosecond;
+    settings.idle_after = kMillisecond;
+    settings.stale_limit = 60 * kMicrosecond;
+    settings.stuck_limit = 200 * kMicrosecond;
+    settings.minimum_hold = 0;
+    settings.grant_timeout = 150 * kMicrosecond;
+    settings.backoff_first = 10 * kMicrosecond;
+    settings.backoff_limit = 500 * kMicrosecond;
+    settings.joiner_retry = 15 * kMicrosecond;
+    settings.stall_limit = 300 * kMicrosecond;
+    settings.transfer_timeout = 400 * kMicrosecond;
+    settings.commit_idle_after = 10 * kMicrosecond;
+    return settings;
+}
+
+void Answers::reply(Offset, std::uint32_t, ReplyStatus, std::span<std::byte const> bytes) {
+    replies.push_back(text_of(bytes));
+}
+
+Cluster::Cluster(ClusterOptions const& options)
+    : options_(options),
+      world({.replicas = options.replicas,
+             .log_bytes = options.log_bytes,
+             .background_bytes = sizeof(BackgroundRegion),
+             .revocation = options.revocation}),
+      format(options.settings.cluster_key, options.log_bytes, Integrity::stamp) {
+    for (ReplicaId const id : ids()) {
+        begin_life(id);
+    }
+}
+
+BackgroundRegion& Cluster::region(ReplicaId id) {
+    return *reinterpret_cast<BackgroundRegion*>(world.fabric(id).background().data());
+}
+
+std::vector<ReplicaId> Cluster::ids() const {
+    std::vector<ReplicaId> ids;
+    for (ReplicaId id = 1; id <= options_.replicas; ++id) {
+        ids.push_back(id);
+    }
+    return ids;
+}
+
+void Cluster::begin_life(ReplicaId id) {
+    Settings settings = options_.settings;
+    settings.self = id;
+    settings.members = ids();
+    machines_[id] = std::make_unique<Journal>();
+    replicas_[id] = std::make_unique<Replica>(world.fabric(id), format, std::move(settings), *machines_[id],
+                                              world.incarnation(id));
+    stopped_[id] = false;
+}
+
+// --- By itself ------------------------------------------------------------------------------------------------------
+
+void Cluster::form() {
+    REQUIRE(run_until([this] {
+        return leader() == 1 && decided(1) && replicator(1).writers().size() == size() &&
+               std::ranges::all_of(ids(), [this](ReplicaId id) {
+                   return replica(id).replayer().chain_end() == replicator(1).tail() || id == 1;
+               });
+    }));
+}
+
+void Cluster::step_all() {
+    now += 5 * kMicrosecond;
+    for (ReplicaId const id : ids()) {
+        if (world.alive(id) && !stopped_[id]) {
+            step_background(id);
+            step_replication(id);
+        }
+    }
+}
+
+bool Cluster::run_until(std::function<bool()> const& done, int max_steps) {
+    for (int i = 0; i < max_steps && !done(); ++i) {
+        step_all();
+    }
+    return done();
+}
+
+void Cluster::run(int steps) {
+    for (int i = 0; i < steps; ++i) {
+        step_all();
+    }
+}
+
+ReplicaId Cluster::leader() {
+    ReplicaId found = kNobody;
+    for (ReplicaId const id : ids()) {
+        if (world.alive(id) && replicator(id).leading() &&
+            (found == kNobody || replicator(id).proposal() > replicator(found).proposal())) {
+            found = id;
+        }
+    }
+    return found;
+}
+
+void Cluster::decide(std::string_view command) {
+    REQUIRE(run_until([&] { return leader() != kNobody && propose(leader(), command) == Outcome::ok; }));
+    ReplicaId const by = leader();
+    Offset const end = replicator(by).tail();
+    REQUIRE(run_until([&] { return replicator(by).decided() >= end; }));
+}
+
+bool Cluster::all_have(Commands const& commands) {
+    return std::ranges::all_of(
+        ids(), [&](ReplicaId id) { return !world.alive(id) || stopped_[id] || history(id) == commands; });
+}
+
+void Cluster::crash(ReplicaId id) {
+    replicas_[id].reset();
+    world.crash(id);
+    world.report_gone(id);
+}
+
+void Cluster::restart(ReplicaId id) {
+    world.restart(id);
+    begin_life(id);
+}
+
+void Cluster::isolate(ReplicaId id) {
+    for (ReplicaId const other : ids()) {
+        if (other != id) {
+            world.cut(id, other);
+            world.cut(other, id);
+        }
+    }
+}
+
+void Cluster::rejoin(ReplicaId id) {
+    for (ReplicaId const other : ids()) {
+        if (other != id) {
+            world.heal(id, other);
+            world.heal(other, id);
+        }
+    }
+}
+
+// --- By hand --------------------------------------------------------------------------------------------------------
+
+void Cluster::step_as_follower(ReplicaId id, ReplicaId leader) {
+    replica(id).shared().leader = leader;
+    step_replication(id);
+}
+
+std::size_t Cluster::land(ReplicaId writer, ReplicaId target, Plane plane) {
+    QueueId const queue = world.queue_of(writer, plane, target);
+    std::size_t count = 0;
+    for (; world.land(queue); ++count) {
+    }
+    return count;
+}
+
+std::size_t Cluster::lose(ReplicaId writer, ReplicaId target, Plane plane) {
+    QueueId const queue = world.queue_of(writer, plane, target);
+    std::size_t count = 0;
+    for (; world.fail(queue); ++count) {
+    }
+    return count;
+}
+
+void Cluster::land_one(ReplicaId writer, ReplicaId target, Plane plane) {
+    REQUIRE(world.land(world.queue_of(writer, plane, target)));
+}
+
+std::size_t Cluster::pending(ReplicaId writer, ReplicaId target, Plane plane) {
+    return world.queue(world.queue_of(writer, plane, target)).size();
+}
+
+void Cluster::land_between(ReplicaId id, std::initializer_list<ReplicaId> others) {
+    for (Plane const plane : {Plane::replication, Plane::background, Plane::learner}) {
+        land(id, id, plane);
+        for (ReplicaId const other : others) {
+            land(id, other, plane);
+            land(other, id, plane);
+        }
+    }
+}
+
+void Cluster::depose(ReplicaId id, ReplicaId by) {
+    land(by, id, Plane::learner);
+    step_background(id);
+    step_as_follower(id);
+    REQUIRE(replicator(id).stage() == Stage::follower);
+}
+
+void Cluster::ask(ReplicaId id) {
+    pass(options_.settings.backoff_limit * 2);
+    replica(id).shared().leader = id;
+    step_replication(id);
+    REQUIRE(replicator(id).stage() == Stage::requesting);
+}
+
+void Cluster::grant(ReplicaId acceptor, ReplicaId candidate) {
+    land(candidate, acceptor, Plane::learner);
+    step_background(acceptor);
+    replica(acceptor).shared().leader = candidate;
+    land(acceptor, candidate, Plane::background);
+}
+
+bool Cluster::take_over(ReplicaId id, std::initializer_list<ReplicaId> acceptors, Stage stage) {
+    ask(id);
+    for (int i = 0; i < 20 && replicator(id).stage() != stage; ++i) {
+        for (ReplicaId const acceptor : acceptors) {
+            grant(acceptor, id);
+        }
+        step_replication(id);
+        if (replicator(id).stage() != stage) {
+            land_between(id, acceptors);
+        }
+    }
+    return replicator(id).stage() == stage;
+}
+
+void Cluster::teach(ReplicaId leader, ReplicaId follower) {
+    auto const confirmed = [&] { return replicator(leader).follower(follower).stage == Follower::Stage::confirmed; };
+    for (int i = 0; i < 20 && !confirmed(); ++i) {
+        grant(follower, leader);
+        step_replication(leader);
+        land_between(leader, {follower});
+    }
+    REQUIRE(confirmed());
+    land_between(leader, {follower});
+}
+
+Outcome Cluster::propose(ReplicaId id, std::string_view command, SessionRequest session) {
+    PackedValue const value = pack({{std::string(command), session}});
+    return replica(id).propose(value.prefix, value.body);
+}
+
+void Cluster::propose_to(ReplicaId id, std::initializer_list<ReplicaId> targets, std::string_view command) {
+    REQUIRE(propose(id, command) == Outcome::ok);
+    for (ReplicaId const target : targets) {
+        land(id, target);
+    }
+    replica(id).advance();
+}
+
+// --- What there is --------------------------------------------------------------------------------------------------
+
+std::vector<FoundSlot> Cluster::chain(ReplicaId id) {
+    std::vector<FoundSlot> found;
+    std::span<std::byte const> const ring = world.fabric(id).log().bytes;
+    Position at = replica(id).executor().applied();
+    while (auto const slot = format.parse(ring, at)) {
+        std::byte const* const begin = ring.data() + format.place(at.offset);
+        found.push_back({slot->header, commands_of(*slot),
+                         OwnedBytes(begin, begin + canary_at(slot->header.length) + kCanaryBytes)});
+        at = slot->after();
+    }
+    return found;
+}
+
+Commands Cluster::knows(ReplicaId id) {
+    Commands commands = history(id);
+    for (FoundSlot const& slot : chain(id)) {
+        commands.insert(commands.end(), slot.commands.begin(), slot.commands.end());
+    }
+    return commands;
+}
+
+}  // namespace mu::test
