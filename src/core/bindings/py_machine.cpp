@@ -1,5 +1,7 @@
 #include "bindings/py_machine.hpp"
 
+#include <nanobind/stl/string.h>
+
 #include <cstring>
 #include <stdexcept>
 #include <string>

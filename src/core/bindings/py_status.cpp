@@ -71,6 +71,7 @@ nb::dict PyNode::status() {
     status["aborts"] = replicator.aborts();
     status["commands_applied"] = replica.executor().commands();
     status["digest"] = native_machine_.digest();
+    status["takeover_began_ns"] = replicator.takeover_began();
     status["took_over_us"] = static_cast<double>(replicator.took_over_in()) / 1000.0;
     status["failure"] = node_->failure();
     status["pid"] = static_cast<std::int64_t>(getpid());

@@ -41,8 +41,17 @@ class Executor {
 
     // Executes the slot at applied(). `value` is private memory of this replica.
     void execute(SlotHeader const& header, std::span<std::byte const> value, ReplySink* sink);
-    void begin_run() { machine_.begin_run(); }
-    void end_run() { machine_.end_run(); }
+    // For as long as a run of execute() calls lasts, however it ends.
+    class Run {
+       public:
+        explicit Run(Executor& executor) : machine_(executor.machine_) { machine_.begin_run(); }
+        ~Run() { machine_.end_run(); }
+        Run(Run const&) = delete;
+        Run& operator=(Run const&) = delete;
+
+       private:
+        StateMachine& machine_;
+    };
 
     [[nodiscard]] Position const& applied() const noexcept { return applied_; }
     [[nodiscard]] Configuration const& configuration() const noexcept { return configuration_; }

@@ -19,12 +19,17 @@ bool Replayer::step(Nanoseconds now) {
     if (view.bytes.empty()) {
         return false;
     }
-    if (view.proposal != writer_ || scan_.offset < executor_.applied().offset) {
-        // Another writer: what was walked before was another ring.
+    // With another writer, what was walked before was another ring. And until a slot of the present writer's own ends
+    // the chain, that writer may still replace what was walked, from some slot in its middle.
+    bool const may_change = scan_.previous != view.proposal && !found_;
+    if (view.proposal != writer_ || scan_.offset < executor_.applied().offset || may_change) {
         writer_ = view.proposal;
         scan_ = executor_.applied();
     }
-    bool const found = scan(view);
+    Position const before = walked_to_;
+    found_ = scan(view);
+    walked_to_ = scan_;
+    bool const found = found_ && walked_to_ != before;
     bool const executed = execute_decided(view);
     more_ = more_ || executor_.applied().offset < std::min(decided_, scan_.offset);
     if (found || executed) {
@@ -62,13 +67,12 @@ bool Replayer::execute_decided(LogView const& view) {
     if (executor_.applied().offset >= until) {
         return false;
     }
-    executor_.begin_run();
+    Executor::Run const run(executor_);
     for (int i = 0; i < kSlotsPerStep && executor_.applied().offset < until; ++i) {
         if (!execute_next(view)) {
             break;
         }
     }
-    executor_.end_run();
     return true;
 }
 
@@ -88,17 +92,24 @@ bool Replayer::execute_next(LogView const& view) {
 
 void Replayer::execute_own(Offset until, ReplySink* sink) {
     std::span<std::byte const> const ring = fabric_.own_log();
-    executor_.begin_run();
-    while (executor_.applied().offset < until) {
-        std::optional<Slot> const slot = format_.parse(ring, executor_.applied());
-        MU_ASSERT(slot.has_value());  // a leader's own log holds everything it has decided
-        executor_.execute(slot->header, slot->value, sink);
+    {
+        Executor::Run const run(executor_);
+        while (executor_.applied().offset < until) {
+            std::optional<Slot> const slot = format_.parse(ring, executor_.applied());
+            MU_ASSERT(slot.has_value());  // a leader's own log holds everything it has decided
+            executor_.execute(slot->header, slot->value, sink);
+        }
     }
-    executor_.end_run();
     // Own landing areas are kept from the published position on, so it must not fall a lap behind.
     if (executor_.applied().offset - published_ > format_.ring_bytes() / 16) {
         publish();
     }
+}
+
+void Replayer::restored() noexcept {
+    scan_ = executor_.applied();  // what was walked may have been another chain of the same length
+    learned_decided(scan_.offset);
+    publish();
 }
 
 void Replayer::publish() noexcept {
