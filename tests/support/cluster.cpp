@@ -1,7 +1,5 @@
 #include "support/cluster.hpp"
 
-#include <doctest/doctest.h>
-
 #include <algorithm>
 
 namespace mu::test {
@@ -99,10 +97,13 @@ void Cluster::step_all() {
 }
 
 bool Cluster::run_until(std::function<bool()> const& done, int max_steps) {
-    for (int i = 0; i < max_steps && !done(); ++i) {
+    for (int i = 0; i < max_steps; ++i) {
+        if (done()) {
+            return true;
+        }
         step_all();
     }
-    return done();
+    return false;
 }
 
 void Cluster::run(int steps) {
@@ -212,9 +213,12 @@ void Cluster::depose(ReplicaId id, ReplicaId by) {
 }
 
 void Cluster::ask(ReplicaId id) {
-    pass(options_.settings.backoff_limit * 2);
     replica(id).shared().leader = id;
     step_replication(id);
+    if (replicator(id).stage() == Stage::follower) {
+        pass(options_.settings.backoff_limit * 2);
+        step_replication(id);
+    }
     REQUIRE(replicator(id).stage() == Stage::requesting);
 }
 

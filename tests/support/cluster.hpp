@@ -16,6 +16,8 @@
 //     cluster.take_over(3, {2});            // 3 takes over with the grants of itself and of 2
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <array>
 #include <functional>
 #include <initializer_list>
@@ -32,6 +34,14 @@ namespace mu::test {
 
 using Stage = Replicator::Stage;
 inline constexpr std::array kBothRevocations{Revocation::by_area, Revocation::by_refusal};
+
+inline doctest::String shown(Commands const& commands) {
+    std::string text;
+    for (std::string const& command : commands) {
+        text += (text.empty() ? "" : ", ") + command;
+    }
+    return text.c_str();
+}
 
 // Time limits that are short, so that a test of some thousand steps sees all of them run out.
 Settings quick_settings();
@@ -142,3 +152,8 @@ class Cluster {
 };
 
 }  // namespace mu::test
+
+template <>
+struct doctest::StringMaker<mu::test::Commands> {
+    static String convert(mu::test::Commands const& commands) { return mu::test::shown(commands); }
+};

@@ -1,0 +1,284 @@
+// A tenure at work (paper 4.1–4.3; DESIGN section 4, steps 6 and 7, Self, Commit): how a slot comes to be decided, and
+// how a leader finds out that it is none any more.
+#include <doctest/doctest.h>
+
+#include "support/cluster.hpp"
+
+using namespace mu;
+using namespace mu::test;
+
+namespace {
+
+struct Formed : Cluster {
+    explicit Formed(ClusterOptions const& options = {}) : Cluster(options) {
+        form();
+        hold();
+    }
+    std::size_t all_pending() { return world.describe_pending().size(); }
+};
+
+}  // namespace
+
+TEST_CASE("Omit prepare: after the seal a propose is one write to each confirmed follower, and nothing else (paper 4.1)") {
+    for (std::size_t const replicas : {3U, 5U}) {
+        Formed cluster({.replicas = replicas});
+        cluster.step_replication(1);  // looks how much room there is
+        for (int round = 0; round < 10; ++round) {
+            std::size_t const before = cluster.all_pending();
+            REQUIRE(cluster.propose(1, "x") == Outcome::ok);
+            CHECK(cluster.all_pending() == before + replicas);
+            for (ReplicaId const target : cluster.ids()) {
+                SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(1, Plane::replication, target));
+                REQUIRE(queue.size() == 1);
+                CHECK(queue.front().kind == Operation::write);
+                CHECK(queue.front().region == Region::log);
+                cluster.land(1, target);
+            }
+            cluster.replica(1).advance();
+            CHECK(cluster.decided(1));
+            CHECK(cluster.all_pending() == before);
+        }
+    }
+}
+
+TEST_CASE("A slot is decided once a majority has accepted it, the leader's own log included (paper 4.1)") {
+    Formed cluster({.replicas = 5});
+    REQUIRE(cluster.propose(1, "x") == Outcome::ok);
+    for (ReplicaId const target : {1U, 4U}) {
+        cluster.land(1, target);
+        cluster.replica(1).advance();
+        CHECK_FALSE(cluster.decided(1));
+    }
+    cluster.land(1, 2);
+    cluster.replica(1).advance();
+    CHECK(cluster.decided(1));
+}
+
+TEST_CASE("A majority without the leader's own log decides too: the leader is an acceptor like the others") {
+    Formed cluster;
+    REQUIRE(cluster.propose(1, "x") == Outcome::ok);
+    cluster.land(1, 2);
+    cluster.land(1, 3);
+    cluster.replica(1).advance();
+    CHECK(cluster.decided(1));
+}
+
+TEST_CASE("Several proposals may be outstanding; each is decided with all before it (paper 4.2)") {
+    Formed cluster;
+    std::vector<Offset> ends;
+    for (std::string const command : {"a", "b", "c", "d"}) {
+        REQUIRE(cluster.propose(1, command) == Outcome::ok);
+        ends.push_back(cluster.replicator(1).tail());
+    }
+    cluster.land(1, 1);
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+        cluster.land_one(1, i % 2 == 0 ? 2 : 3);
+        cluster.land_one(1, i % 2 == 0 ? 3 : 2);
+        cluster.replica(1).advance();
+        CHECK(cluster.replicator(1).decided() == ends[i]);
+    }
+}
+
+TEST_CASE("A leader executes and answers what is decided, and not a slot more") {
+    Formed cluster;
+    cluster.propose_to(1, {1, 2, 3}, "a");
+    REQUIRE(cluster.propose(1, "b") == Outcome::ok);
+    cluster.land(1, 1);
+    cluster.replica(1).advance();
+    cluster.replica(1).execute_decided(&cluster.answers);
+    CHECK(cluster.history(1) == Commands{"a"});
+    CHECK(cluster.answers.replies == Commands{"1"});
+}
+
+TEST_CASE("★ Early: an acceptor that has promised more refuses a lower request, and the leader gives up its tenure") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.ask(3);  // 3 and 2 both ask; 2 asks later, under a higher proposal
+        cluster.replica(2).shared().saw(cluster.replicator(3).proposal());
+        cluster.ask(2);
+        REQUIRE(cluster.replicator(2).proposal() > cluster.replicator(3).proposal());
+        cluster.grant(1, 2);
+        cluster.grant(1, 3);
+        cluster.step_replication(3);
+        CHECK(cluster.replicator(3).stage() == Stage::follower);
+        CHECK(cluster.replica(3).shared().highest_seen.load() >= cluster.replicator(2).proposal());
+    }
+}
+
+TEST_CASE("★ Late: a request that was delayed past a higher grant is refused; granted, it would lose a decided value") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.ask(3);  // its requests stay on their way …
+        cluster.replica(2).shared().saw(cluster.replicator(3).proposal());
+        REQUIRE(cluster.take_over(2, {1}));
+        cluster.propose_to(2, {1, 2}, "x");  // … while x is decided on 1 and 2, not on 3
+        REQUIRE(cluster.decided(2));
+        cluster.grant(1, 3);  // the request arrives at last
+        cluster.step_replication(3);
+        CHECK(cluster.replicator(3).stage() == Stage::follower);
+        CHECK(cluster.world.fabric(1).permission() == cluster.replicator(2).proposal());
+        cluster.propose_to(2, {1, 2}, "y");
+        CHECK(cluster.decided(2));
+        CHECK(cluster.knows(1) == Commands{"x", "y"});
+    }
+}
+
+TEST_CASE("A leader that lost a follower's permission finds out by a failed write; that changes nothing there (paper 4.2)") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        REQUIRE(cluster.take_over(3, {2}));
+        cluster.propose_to(3, {2, 3}, "new");
+        REQUIRE(cluster.propose(1, "old") == Outcome::ok);  // 1 does not know yet
+        cluster.land(1, 1);
+        cluster.land(1, 2);
+        cluster.land(1, 3);
+        cluster.replica(1).advance();
+        CHECK_FALSE(cluster.decided(1));
+        CHECK(cluster.replicator(1).follower(2).stage != Follower::Stage::confirmed);
+        CHECK(cluster.replicator(1).follower(3).stage != Follower::Stage::confirmed);
+        CHECK(cluster.propose(1, "again") != Outcome::ok);
+        CHECK(cluster.knows(2) == Commands{"new"});
+        CHECK(cluster.knows(3) == Commands{"new"});
+    }
+}
+
+TEST_CASE("A deposed leader that asks again at its old proposal is refused, and aborts") {
+    Formed cluster;
+    REQUIRE(cluster.take_over(3, {2}));
+    REQUIRE(cluster.propose(1, "old") == Outcome::ok);
+    cluster.land(1, 2);
+    cluster.land(1, 1);
+    cluster.step_replication(1);
+    cluster.pass(cluster.replica(1).settings().joiner_retry);
+    cluster.step_replication(1);
+    cluster.grant(2, 1);
+    cluster.replica(1).shared().leader = kNobody;
+    cluster.step_replication(1);
+    CHECK(cluster.replicator(1).stage() == Stage::follower);
+    CHECK(cluster.propose(1, "again") == Outcome::not_leader);
+}
+
+TEST_CASE("★ The leader's own store counts only if its own permission still is its own afterwards") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        REQUIRE(cluster.propose(1, "x") == Outcome::ok);
+        cluster.land(1, 2);                          // one of three; with its own store x would be decided
+        REQUIRE(cluster.take_over(3, {1}, Stage::sealing));  // 1 has granted its log to 3 in between: 3 does not see x
+        cluster.land(1, 1);
+        cluster.replica(1).advance();
+        CHECK_FALSE(cluster.replicator(1).leading());
+        cluster.replica(1).execute_decided(&cluster.answers);
+        CHECK(cluster.answers.replies.empty());
+        cluster.land_between(3, {1});
+        cluster.step_replication(3);
+        cluster.land_between(3, {1});
+        cluster.step_replication(3);
+        CHECK(cluster.decided(3));
+        CHECK(cluster.knows(1).empty());
+        CHECK(cluster.knows(3).empty());
+    }
+}
+
+TEST_CASE("★ A store of one's own that is torn when the log is granted away shows nothing to the new leader") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        REQUIRE(cluster.propose(1, "x") == Outcome::ok);
+        QueueId const own = cluster.world.queue_of(1, Plane::replication, 1);
+        REQUIRE(cluster.world.land_partly(own, 5));
+        REQUIRE(cluster.take_over(3, {1}, Stage::sealing));
+        cluster.world.land(own);  // the rest of the store, late
+        cluster.replica(1).advance();
+        CHECK(cluster.replicator(1).stage() == Stage::follower);
+        cluster.land_between(3, {1});
+        cluster.step_replication(3);
+        cluster.land_between(3, {1});
+        CHECK(cluster.knows(1).empty());
+        CHECK(cluster.chain(1).back().header.proposal == cluster.replicator(3).proposal());
+    }
+}
+
+TEST_CASE("A failed write removes that follower from the tenure; a majority goes on without it") {
+    Formed cluster;
+    REQUIRE(cluster.propose(1, "a") == Outcome::ok);
+    cluster.lose(1, 3);
+    cluster.land(1, 1);
+    cluster.land(1, 2);
+    cluster.replica(1).advance();
+    CHECK(cluster.decided(1));
+    CHECK(cluster.replicator(1).writers().size() == 2);
+    REQUIRE(cluster.propose(1, "b") == Outcome::ok);
+    CHECK(cluster.pending(1, 3) == 0);
+    cluster.land(1, 1);
+    cluster.land(1, 2);
+    cluster.replica(1).advance();
+    CHECK(cluster.decided(1));
+}
+
+TEST_CASE("A write that landed but was reported as failed counts for nothing, and its slot is decided by others alone") {
+    Formed cluster;
+    REQUIRE(cluster.propose(1, "a") == Outcome::ok);
+    cluster.land(1, 1);
+    REQUIRE(cluster.world.fail_after_effect(cluster.world.queue_of(1, Plane::replication, 3)));
+    cluster.replica(1).advance();
+    CHECK(cluster.knows(3) == Commands{"a"});
+    CHECK_FALSE(cluster.decided(1));
+    cluster.land(1, 2);
+    cluster.replica(1).advance();
+    CHECK(cluster.decided(1));
+}
+
+TEST_CASE("With too few confirmed followers nothing is proposed, and what was is not decided") {
+    Formed cluster;
+    REQUIRE(cluster.propose(1, "a") == Outcome::ok);
+    cluster.lose(1, 2);
+    cluster.lose(1, 3);
+    cluster.land(1, 1);
+    cluster.replica(1).advance();
+    CHECK_FALSE(cluster.decided(1));
+    CHECK(cluster.propose(1, "b") == Outcome::no_majority);
+    CHECK(cluster.knows(1) == Commands{"a"});
+}
+
+TEST_CASE("Late joiner: a follower that was dropped is granted at the same proposal, compared, and written from the gap") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        Proposal const proposal = cluster.replicator(1).proposal();
+        cluster.propose_to(1, {1, 2, 3}, "a");
+        REQUIRE(cluster.propose(1, "b") == Outcome::ok);
+        cluster.lose(1, 3);
+        cluster.land(1, 1);
+        cluster.land(1, 2);
+        cluster.step_replication(1);
+        cluster.propose_to(1, {1, 2}, "c");
+        cluster.pass(cluster.replica(1).settings().joiner_retry);
+        cluster.step_replication(1);
+        cluster.teach(1, 3);
+        CHECK(cluster.replicator(1).proposal() == proposal);
+        CHECK(cluster.world.fabric(3).permission() == proposal);
+        CHECK(cluster.knows(3) == Commands{"a", "b", "c"});
+        REQUIRE(cluster.propose(1, "d") == Outcome::ok);
+        CHECK(cluster.pending(1, 3) == 1);
+    }
+}
+
+TEST_CASE("The confirmed followers grow: one that granted late counts towards the majority like the others") {
+    Formed cluster({.replicas = 5});
+    REQUIRE(cluster.take_over(2, {3, 4}));
+    cluster.teach(2, 5);
+    CHECK(cluster.replicator(2).writers().size() == 4);
+    REQUIRE(cluster.propose(2, "x") == Outcome::ok);
+    cluster.lose(2, 3);
+    cluster.lose(2, 4);
+    cluster.land(2, 2);
+    cluster.land(2, 5);
+    cluster.replica(2).advance();
+    CHECK_FALSE(cluster.decided(2));  // two of five
+    cluster.pass(cluster.replica(2).settings().joiner_retry);
+    cluster.step_replication(2);
+    cluster.teach(2, 3);
+    cluster.step_replication(2);
+    cluster.land_between(2, {3, 5});
+    cluster.step_replication(2);
+    CHECK(cluster.replicator(2).decided() > 0);
+    CHECK(cluster.history(2) == Commands{"x"});
+}
