@@ -93,7 +93,12 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return options_.replicas; }
     [[nodiscard]] Replica& replica(ReplicaId id) noexcept { return *replicas_[id]; }
     [[nodiscard]] Replica const& replica(ReplicaId id) const noexcept { return *replicas_[id]; }
-    [[nodiscard]] Recorder& machine(ReplicaId id) noexcept { return *machines_[id]; }
+    [[nodiscard]] Recorder const& machine(ReplicaId id) const noexcept { return *machines_[id]; }
+    // What `id` publishes; for the judge, who looks and does not touch.
+    [[nodiscard]] BackgroundRegion const& region(ReplicaId id) const noexcept {
+        return *reinterpret_cast<BackgroundRegion const*>(
+            const_cast<SimFabric&>(world.fabric(id)).background().data());
+    }
     [[nodiscard]] bool alive(ReplicaId id) const noexcept { return world.alive(id); }
 
     void crash(ReplicaId id) {
@@ -104,10 +109,13 @@ public:
         world.restart(id);
         begin_life(id);
     }
-    Outcome propose(ReplicaId id, std::uint64_t command, std::size_t padding = 0) {
-        body_.assign(sizeof command + padding, std::byte{0x5a});
-        std::memcpy(body_.data(), &command, sizeof command);
-        std::array<std::uint32_t, 2> const prefix{1, static_cast<std::uint32_t>(body_.size())};
+    Outcome propose(ReplicaId id, std::uint64_t command, std::size_t padding = 0, SessionRequest session = {}) {
+        std::size_t const at = session.client != 0 ? kSessionBytes : 0;
+        body_.assign(at + sizeof command + padding, std::byte{0x5a});
+        std::memcpy(body_.data(), &session, at);
+        std::memcpy(body_.data() + at, &command, sizeof command);
+        std::uint32_t const bit = at != 0 ? kSessionBit : 0;
+        std::array<std::uint32_t, 2> const prefix{1, static_cast<std::uint32_t>(body_.size()) | bit};
         return replica(id).propose(std::as_bytes(std::span(prefix)), body_);
     }
 

@@ -58,7 +58,7 @@ void Replicator::tend_follower(ReplicaId replica, Nanoseconds now) {
 // judged, so the ring cannot move on in between.
 void Replicator::plan_update(ReplicaId replica) {
     Follower& follower = followers_[replica];
-    if (tail_.offset > follower.grant.from.offset + format_.ring_bytes() / 2) {
+    if (tail_.offset > follower.grant.from.offset + format_.ring_bytes()) {
         follower.stage = Follower::Stage::behind;  // writing to it would lap what it has not applied
         return;
     }
@@ -75,21 +75,26 @@ void Replicator::plan_update(ReplicaId replica) {
     follower.stage = Follower::Stage::updating;
     rebuild_writers();
     write_limit_ = 0;
+    if (replica == joiner_) {
+        release_joiner();  // it is in the bound itself now
+    }
+}
+
+// Follows the chain in `ring` from `at` until it reaches `until`, or `end`, or breaks off.
+Position Replicator::walk(std::span<std::byte const> ring, Position at, Offset until, Offset end) const noexcept {
+    while (at.offset < until && at.offset < end) {
+        std::optional<Slot> const slot = format_.parse(ring, at);
+        if (!slot) {
+            break;
+        }
+        at = slot->after();
+    }
+    return at;
 }
 
 // A position of which both chains are known to agree: what lies below is decided and the same.
 std::optional<Position> Replicator::common_point(Grant const& grant, std::span<std::byte const> chain) const {
     std::span<std::byte const> const own = fabric_.own_log();
-    auto const walk = [this](std::span<std::byte const> ring, Position at, Offset to, Offset end) {
-        while (at.offset < to && at.offset < end) {
-            std::optional<Slot> const slot = format_.parse(ring, at);
-            if (!slot) {
-                break;
-            }
-            at = slot->after();
-        }
-        return at;
-    };
     Position const applied = executor_.applied();
     if (grant.from.offset > applied.offset) {
         Position const reached = walk(own, applied, grant.from.offset, tail_.offset);
@@ -128,7 +133,6 @@ void Replicator::update(ReplicaId replica) {
         write_copy(replica, *slot);
         follower.cursor = slot->after();
     }
-    joiner_holds_ = 0;  // it is in the recycling bound itself now
     if (follower.cursor.offset == tail_.offset) {
         follower.stage = Follower::Stage::confirmed;
         nudge_ = true;

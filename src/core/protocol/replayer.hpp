@@ -25,6 +25,9 @@ class Replayer {
     void execute_own(Offset until, ReplySink* sink);
     // Tells peers how far this replica is. The leader calls it now and then, not for every command.
     void publish() noexcept;
+    // A snapshot was restored: everything starts from where it stands.
+    void restored() noexcept;
+    // One's own log is known to hold the decided chain up to `decided`.
     void learned_decided(Offset decided) noexcept { decided_ = decided_ < decided ? decided : decided_; }
 
     [[nodiscard]] Offset decided() const noexcept { return decided_; }
@@ -48,6 +51,8 @@ class Replayer {
     OwnCells& own_;
     Proposal writer_ = kNoProposal;  // whose log scan_ has walked
     Position scan_;                  // the chain is valid up to here
+    Position walked_to_;             // by the last step
+    bool found_ = false;             // the last step came upon slots: perhaps there are more
     Offset decided_ = 0;
     Offset published_ = 0;
     bool more_ = false;

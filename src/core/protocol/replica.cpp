@@ -1,5 +1,7 @@
 #include "protocol/replica.hpp"
 
+#include <algorithm>
+
 #include "common/assert.hpp"
 
 namespace mu {
@@ -64,7 +66,7 @@ bool Replica::step_replication(Nanoseconds now, ReplySink* sink) {
     Replicator::Stage const before = replicator_.stage();
     replicator_.step(now);
     bool busy = replicator_.stage() != before || replicator_.stage() == Replicator::Stage::requesting;
-    if (replicator_.leading()) {
+    if (replicator_.leading() || replicator_.sealing()) {
         execute_decided(sink);
         busy = transfer_.step(now) || busy;
     } else if (replicator_.stage() == Replicator::Stage::follower) {
@@ -90,8 +92,10 @@ bool Replica::join() {
 }
 
 void Replica::execute_decided(ReplySink* sink) {
-    if (replicator_.leading() && executor_.applied().offset < replicator_.decided()) {
-        replayer_.execute_own(replicator_.decided(), sink);
+    // A majority may have what one's own store has not brought to one's own log yet.
+    Offset const until = std::min(replicator_.decided(), replicator_.follower(settings_.self).accepted);
+    if (replicator_.leading() && executor_.applied().offset < until) {
+        replayer_.execute_own(until, sink);
     }
 }
 

@@ -75,7 +75,7 @@ Outcome Replicator::append(SlotKind kind, std::span<std::byte const> prefix, std
         return Outcome::no_majority;
     }
     std::uint64_t const bytes = slot_bytes(static_cast<std::uint32_t>(prefix.size() + body.size()));
-    if (!make_room(bytes)) {
+    if (!make_room(bytes, reserve())) {
         return Outcome::no_room;
     }
     append_pad_if_needed(bytes);
@@ -117,7 +117,7 @@ void Replicator::append_slot(SlotKind kind, std::span<std::byte const> prefix, s
     }
     tail_ = Position{end, header.proposal};
     commit_written_ = header.commit;
-    work_since_commit_ = kind != SlotKind::empty;
+    work_end_ = kind == SlotKind::empty || kind == SlotKind::pad ? work_end_ : end;
     configuration_.take(header, prefix);
     // What the next slot of this size will touch is fetched while nobody waits.
     for (ReplicaId const writer : writers_) {
@@ -219,10 +219,13 @@ void Replicator::abort() {
     if (stage_ == Stage::follower) {
         return;
     }
+    if (sealing() || leading()) {
+        // A majority may have decided what one's own log does not hold.
+        replayer_.learned_decided(std::min(decided_, followers_[settings_.self].accepted));
+    }
     stage_ = Stage::follower;
     ++aborts_;
     store_word(region_.own.leading, 0);
-    replayer_.learned_decided(decided_);
     writers_.clear();
     counted_.clear();
     for (Follower& follower : followers_) {
@@ -230,7 +233,7 @@ void Replicator::abort() {
         follower.accepted = 0;
     }
     seal_end_ = 0;
-    joiner_holds_ = 0;
+    release_joiner();
     blocked_since_ = 0;
     back_off(now_);
 }
@@ -245,9 +248,11 @@ void Replicator::carry_commit_when_idle(Nanoseconds now) {
         return;
     }
     bool const idle = settings_.commit_idle_after > 0 && now - tail_moved_at_ >= settings_.commit_idle_after;
-    bool const carry = idle && work_since_commit_ && decided_ == tail_.offset;
+    bool const carry = idle && commit_written_ < work_end_ && decided_ == tail_.offset;
+    // Nobody can apply, and so make room, before he knows what is decided.
+    bool const blocked = blocked_since_ != 0 && commit_written_ < std::min(decided_, work_end_);
     bool const nudge = nudge_ && decided_ < tail_.offset;
-    if ((carry || nudge) && enough_confirmed() && make_room(kSlotAlignment)) {
+    if ((carry || blocked || nudge) && enough_confirmed() && make_room(kSlotAlignment, 0)) {
         nudge_ = false;
         append_slot(SlotKind::empty, {}, {});
     }
@@ -257,9 +262,9 @@ void Replicator::carry_commit_when_idle(Nanoseconds now) {
 
 // The ring is reused up to what all confirmed followers have applied. Nobody is asked as long as there is room by
 // what is known already.
-bool Replicator::make_room(std::uint64_t bytes) {
+bool Replicator::make_room(std::uint64_t bytes, std::uint64_t reserve) {
     std::uint64_t const room = format_.room_to_end(tail_.offset);
-    Offset const end = tail_.offset + bytes + (room < bytes ? room : 0);
+    Offset const end = tail_.offset + bytes + (room < bytes ? room : 0) + reserve;
     if (end <= write_limit_) {
         return true;
     }
@@ -311,7 +316,8 @@ void Replicator::poll_side() {
 // Nobody waits for a dead or stalled follower for ever: it is dropped, notices that it was lapped, and rejoins.
 void Replicator::watch_recycling(Nanoseconds now) {
     replayer_.publish();
-    if (make_room(slot_bytes(format_.max_value()))) {
+    if (make_room(slot_bytes(format_.max_value()), reserve())) {
+        blocked_since_ = 0;
         return;
     }
     if (blocked_since_ == 0) {
@@ -322,7 +328,7 @@ void Replicator::watch_recycling(Nanoseconds now) {
     }
     blocked_since_ = 0;
     if (joiner_holds_ != 0) {
-        joiner_holds_ = 0;
+        release_joiner();
         return;
     }
     Offset const bound = recycle_bound();

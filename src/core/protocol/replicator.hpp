@@ -96,6 +96,7 @@ class Replicator {
 
     [[nodiscard]] Stage stage() const noexcept { return stage_; }
     [[nodiscard]] bool leading() const noexcept { return stage_ == Stage::leading; }
+    [[nodiscard]] bool sealing() const noexcept { return stage_ == Stage::sealing; }
     [[nodiscard]] Proposal proposal() const noexcept { return tenure_.proposal; }
     [[nodiscard]] Offset decided() const noexcept { return decided_; }
     [[nodiscard]] Offset tail() const noexcept { return tail_.offset; }
@@ -106,6 +107,7 @@ class Replicator {
     [[nodiscard]] Configuration const& configuration_at_tail() const noexcept { return configuration_; }
     [[nodiscard]] std::uint64_t takeovers() const noexcept { return takeovers_; }
     [[nodiscard]] std::uint64_t aborts() const noexcept { return aborts_; }
+    [[nodiscard]] Nanoseconds takeover_began() const noexcept { return started_at_; }
     [[nodiscard]] Nanoseconds took_over_in() const noexcept { return took_over_in_; }
 
     // Whether the present incarnation of a member was seen not to be admitted yet.
@@ -113,8 +115,12 @@ class Replicator {
         OwnCells const& view = peers_.view(replica);
         return view.incarnation == configuration_.incarnations[replica] && view.admitted != view.incarnation;
     }
-    // A transfer holds the ring from `at` on for a joiner (0: nobody).
-    void hold_for_joiner(Offset at) noexcept { joiner_holds_ = at; }
+    // A transfer holds the ring from `at` on for `joiner`, until that is in the recycling bound itself.
+    void hold_for_joiner(ReplicaId joiner, Offset at) noexcept {
+        joiner_ = joiner;
+        joiner_holds_ = at;
+    }
+    void release_joiner() noexcept { hold_for_joiner(kNobody, 0); }
     // A snapshot brought `replica` up: ask it again now.
     void retry_now(ReplicaId replica) noexcept;
     [[nodiscard]] bool reachable(ReplicaId replica) const noexcept;
@@ -134,6 +140,7 @@ class Replicator {
     void read_chain(ReplicaId replica);
     void adopt_if_majority(Nanoseconds now);
     [[nodiscard]] ReplicaId best_chain() const noexcept;
+    void execute_what_granters_have();
     [[nodiscard]] bool copy_adopted(ReplicaId from);
     [[nodiscard]] bool incarnations_agree() noexcept;
     void seal_if_adopted(Nanoseconds now);
@@ -146,11 +153,15 @@ class Replicator {
     void update(ReplicaId replica);
     void lose(ReplicaId replica, Nanoseconds retry_at);
     [[nodiscard]] std::optional<Position> common_point(Grant const& grant, std::span<std::byte const> chain) const;
+    [[nodiscard]] Position walk(std::span<std::byte const> ring, Position at, Offset until, Offset end) const noexcept;
     [[nodiscard]] Position first_difference(Follower const& follower, Position at) const noexcept;
     void rebuild_writers();
 
     // replicator.cpp
-    [[nodiscard]] bool make_room(std::uint64_t bytes);
+    [[nodiscard]] bool make_room(std::uint64_t bytes, std::uint64_t reserve);
+    // Commands leave this much of the ring to empty slots: a full ring could neither be sealed nor tell its followers
+    // what is decided, and so would stay full.
+    [[nodiscard]] std::uint64_t reserve() const noexcept { return format_.ring_bytes() / 4; }
     void append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body);
     void append_pad_if_needed(std::uint64_t bytes);
     void carry_commit_when_idle(Nanoseconds now);
@@ -188,12 +199,13 @@ class Replicator {
     Offset seal_end_ = 0;
     Offset decided_ = 0;
     Offset commit_written_ = 0;
-    bool work_since_commit_ = false;  // a slot that matters was appended after the last empty one
+    Offset work_end_ = 0;             // of the last slot that followers should come to execute
     bool nudge_ = false;              // a follower was confirmed: a new slot makes its log count
     Offset tail_seen_ = 0;
     Nanoseconds tail_moved_at_ = 0;
     Position adopted_from_;           // where one's own chain was first changed by the adoption
     Offset write_limit_ = 0;  // append may go this far without looking at the followers again
+    ReplicaId joiner_ = kNobody;
     Offset joiner_holds_ = 0;
     Nanoseconds blocked_since_ = 0;
     Nanoseconds started_at_ = 0;

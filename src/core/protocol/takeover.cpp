@@ -163,6 +163,7 @@ void Replicator::adopt_if_majority(Nanoseconds now) {
         abort();
         return;
     }
+    execute_what_granters_have();
     configuration_ = executor_.configuration();
     if (!copy_adopted(best)) {
         // The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
@@ -170,13 +171,27 @@ void Replicator::adopt_if_majority(Nanoseconds now) {
         abort();
         return;
     }
-    if (!incarnations_agree()) {
-        abort();
+    if (!incarnations_agree() || tail_.offset + kSlotAlignment > executor_.applied().offset + format_.ring_bytes()) {
+        abort();  // (the latter: a seal would overwrite what is not executed here yet)
         return;
     }
     stage_ = Stage::adopting;
     poll();
     seal_if_adopted(now);
+}
+
+// What a granter has applied is decided. Executing it here makes room in one's own ring for the adopted chain.
+void Replicator::execute_what_granters_have() {
+    Offset const end = followers_[settings_.self].grant.end.offset;
+    for (ReplicaId const member : settings_.members) {
+        Position const& from = followers_[member].grant.from;
+        Position const& applied = executor_.applied();
+        if (followers_[member].stage == Follower::Stage::known && from.offset > applied.offset && from.offset <= end &&
+            walk(fabric_.own_log(), applied, from.offset, end) == from) {
+            replayer_.execute_own(from.offset, nullptr);
+        }
+    }
+    decided_ = std::max(decided_, executor_.applied().offset);
 }
 
 // Brings one's own log to the adopted chain: byte for byte, keeping the original proposals, from the first slot that
@@ -237,9 +252,10 @@ void Replicator::seal_if_adopted(Nanoseconds now) {
     self.stage = Follower::Stage::confirmed;
     self.accepted = tail_.offset;
     stage_ = Stage::sealing;
-    joiner_holds_ = 0;
+    release_joiner();
     blocked_since_ = 0;
     rebuild_writers();
+    work_end_ = tail_.offset;  // what was adopted becomes decided with the seal: followers have to hear of it too
     if (tail_.offset == 0) {
         append_slot(SlotKind::formation, std::as_bytes(std::span(configuration_.incarnations)), {});
     }

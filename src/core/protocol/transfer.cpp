@@ -17,7 +17,7 @@ Transfer::Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Exe
       side_(fabric.channel(Plane::learner)) {}
 
 bool Transfer::step(Nanoseconds now) {
-    if (!replicator_.leading()) {
+    if (!replicator_.leading() && !replicator_.sealing()) {
         learner_ = kNobody;
         return false;
     }
@@ -53,7 +53,9 @@ bool Transfer::needs_snapshot(ReplicaId replica, Incarnation incarnation) const 
     if (executor_.configuration().incarnations[replica] != incarnation) {
         return false;  // the record is not executed here yet: a snapshot would not stand for it
     }
-    return replicator_.follower(replica).stage == Follower::Stage::behind || replicator_.unadmitted(replica);
+    // A lapped voter may be what the seal waits for; a fresh one is brought up by a sealed leader only.
+    return replicator_.follower(replica).stage == Follower::Stage::behind ||
+           (replicator_.leading() && replicator_.unadmitted(replica));
 }
 
 void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now) {
@@ -64,7 +66,7 @@ void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now
     executor_.snapshot(snapshot_);
     shared_.busy.store(false, std::memory_order_release);
     learner_ = replica;
-    replicator_.hold_for_joiner(executor_.applied().offset);
+    replicator_.hold_for_joiner(replica, executor_.applied().offset);
     // Unique beyond this leader's own count: a learner may still hold pieces of an earlier leader's incarnation.
     piece_ = Piece{replicator_.proposal(), incarnation, replicator_.proposal() ^ (++transfers_ << 32U), 1,
                    snapshot_.size(), 0};
@@ -107,7 +109,7 @@ void Transfer::finish(bool delivered) noexcept {
     if (delivered) {
         replicator_.retry_now(learner_);
     } else {
-        replicator_.hold_for_joiner(0);
+        replicator_.release_joiner();
     }
     learner_ = kNobody;
     snapshot_ = OwnedBytes{};
@@ -186,8 +188,7 @@ void Learner::arrived(ReplicaId from, Piece const& piece, OwnedBytes const& snap
     if (!restored) {
         return;  // unsound, or not ahead of what was executed here: nothing has changed
     }
-    replayer_.learned_decided(executor_.applied().offset);
-    replayer_.publish();
+    replayer_.restored();
     shared_.lapped.store(false, std::memory_order_release);
     if (!shared_.joined.load(std::memory_order_acquire)) {
         admitted_by_ = Tenure{from, fabric_.peer(from).incarnation, piece.proposal};

@@ -1,0 +1,102 @@
+// The judge of a walk: what must hold whatever happens, checked apart from the replicas.
+//
+//   agreement     at one offset of the log all replicas have executed the same commands, under the same proposals and
+//                 with the same incarnations in force; snapshots included
+//   validity      only what was proposed is executed, each command once
+//   durability    what was acknowledged is in the history of everybody who has executed so far, and of every later leader
+//   reads         a linearizable read has executed everything that was acknowledged before it began
+//   monotony      applied and FUO never go back within one life
+//   admission     a fresh incarnation neither grants nor counts before it was admitted
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "simulation/walk_cluster.hpp"
+
+namespace mu::walk {
+
+class Judge {
+public:
+    explicit Judge(std::size_t replicas) : seen_(replicas + 1) {}
+
+    [[nodiscard]] std::string const& failure() const noexcept { return failure_; }
+    [[nodiscard]] bool content() const noexcept { return failure_.empty(); }
+    [[nodiscard]] std::vector<std::uint64_t> const& history() const noexcept { return history_; }
+    [[nodiscard]] std::uint64_t acknowledged() const noexcept { return acknowledgements_; }
+    [[nodiscard]] std::uint64_t reads() const noexcept { return reads_; }
+    [[nodiscard]] Offset acknowledged_end() const noexcept { return acknowledged_end_; }
+
+    void proposed(std::uint64_t command) {
+        if (commands_.size() <= command) commands_.resize(command + 1);
+        commands_[command].proposed = true;
+    }
+    void acknowledged(std::uint64_t command, Proposal under, Offset end) {
+        ++acknowledgements_;
+        acknowledged_end_ = std::max(acknowledged_end_, end);
+        Offset& most = acknowledged_under_[under];
+        most = std::max(most, end);
+        if (reached_ < end) {
+            owed_.push_back({command, end});
+        } else if (!commands_[command].executed) {
+            fail("lost: command " + std::to_string(command) + " was acknowledged, but others had passed it already");
+        }
+    }
+    void new_life(ReplicaId id) { seen_[id] = Seen{}; }
+
+    // To be called after every step that may have executed anything at `id`.
+    void look(Cluster const& cluster, ReplicaId id);
+    // `id` has just become a leader: its seal is decided.
+    void leads(Replicator const& replicator, ReplicaId id);
+    void read_done(Cluster const& cluster, ReplicaId id, Offset must_cover);
+    void fail(std::string what) {
+        if (failure_.empty()) failure_ = std::move(what);
+    }
+
+private:
+    struct Known {
+        bool proposed = false;
+        bool executed = false;
+    };
+    // What everybody who has executed up to one offset must agree on.
+    struct Mark {
+        bool set = false;
+        std::size_t executed = 0;
+        Proposal previous = kNoProposal;
+        Configuration configuration;
+    };
+    struct Owed {
+        std::uint64_t command = 0;
+        Offset end = 0;
+    };
+    struct Seen {
+        std::size_t executed = 0;
+        std::uint64_t restored = 0;
+        Position applied;
+        Offset fuo = 0;
+    };
+
+    void look_at_history(Recorder const& machine, Seen& seen, ReplicaId id);
+    void look_at_place(Replica const& replica, std::size_t executed, ReplicaId id);
+    void look_at_admission(Cluster const& cluster, ReplicaId id);
+    void extend(std::uint64_t command);
+    void settle_owed();
+
+    std::vector<std::uint64_t> history_;  // the longest that anybody has executed
+    std::vector<Known> commands_;         // by number
+    std::vector<Mark> marks_;             // by offset / kSlotAlignment
+    std::map<Proposal, Offset> acknowledged_under_;
+    std::vector<Owed> owed_;  // acknowledged, and nobody has executed so far
+    std::vector<Seen> seen_;
+    Offset reached_ = 0;
+    Offset acknowledged_end_ = 0;
+    std::uint64_t acknowledgements_ = 0;
+    std::uint64_t reads_ = 0;
+    std::string failure_;
+};
+
+}  // namespace mu::walk
