@@ -2,9 +2,13 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
+#include <thread>
 
 #include "runtime/clock.hpp"
 
@@ -36,23 +40,47 @@ class Stopwatch {
     double ns_per_tick_ = 1;
 };
 
-class SharedRing {
+// A ring of shared memory and a thread that reads what arrives in it, as seldom as a follower looks at its log.
+class ReadRing {
    public:
-    explicit SharedRing(std::size_t bytes)
+    explicit ReadRing(std::size_t bytes)
         : bytes_(bytes), base_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
         if (base_ == MAP_FAILED) {
             throw std::runtime_error("no memory for the floor measurement");
         }
         std::memset(base_, 0, bytes_);
+        reader_ = std::thread([this] { read(); });
     }
-    ~SharedRing() { munmap(base_, bytes_); }
-    SharedRing(SharedRing const&) = delete;
-    SharedRing& operator=(SharedRing const&) = delete;
+    ~ReadRing() {
+        stop_.store(true, std::memory_order_release);
+        reader_.join();
+        munmap(base_, bytes_);
+    }
+    ReadRing(ReadRing const&) = delete;
+    ReadRing& operator=(ReadRing const&) = delete;
+
     [[nodiscard]] std::byte* at(std::size_t place) const noexcept { return static_cast<std::byte*>(base_) + place; }
+    // Everything up to `place` is there to be read.
+    void written(std::size_t place) noexcept { written_.store(place, std::memory_order_relaxed); }
 
    private:
+    void read() noexcept {
+        std::size_t place = 0;
+        while (!stop_.load(std::memory_order_acquire)) {
+            std::size_t const until = written_.load(std::memory_order_acquire);
+            for (; place != until; place = (place + kCacheLine) % bytes_) {
+                auto* const word = reinterpret_cast<std::uint64_t*>(at(place));
+                std::atomic_ref<std::uint64_t>(*word).load(std::memory_order_relaxed);
+            }
+            std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
+        }
+    }
+
     std::size_t bytes_;
     void* base_;
+    std::atomic<std::size_t> written_{0};
+    std::atomic<bool> stop_{false};
+    std::thread reader_;
 };
 
 Nanoseconds deadline_from_now() noexcept { return monotonic_now() + 5 * kSecond; }
@@ -105,24 +133,29 @@ std::vector<Nanoseconds> bench_latency(Node& node, std::size_t payload, std::siz
 
 std::vector<Nanoseconds> bench_floor(Node& node, std::size_t payload, std::size_t count) {
     Stopwatch const watch;
-    OwnedBytes const command(payload, std::byte{0x78});
     std::size_t const ring = node.format().ring_bytes();
-    std::size_t const stride = slot_bytes(static_cast<std::uint32_t>(payload + commands_prefix_bytes(1)));
-    std::vector<std::unique_ptr<SharedRing>> rings;
+    OwnedBytes const slot(slot_bytes(static_cast<std::uint32_t>(payload + commands_prefix_bytes(1))), std::byte{0x78});
+    std::vector<std::unique_ptr<ReadRing>> rings;
     for (std::size_t i = 1; i < node.replica().settings().members.size(); ++i) {
-        rings.push_back(std::make_unique<SharedRing>(ring));
+        rings.push_back(std::make_unique<ReadRing>(ring));
     }
     std::vector<Nanoseconds> samples;
     samples.reserve(count);
     std::size_t place = 0;
     for (std::size_t i = 0; i < count; ++i) {
-        place = place + 2 * stride > ring ? 0 : place + stride;
+        if (place + slot.size() > ring) {
+            place = 0;
+        }
         std::uint64_t const began = Stopwatch::now();
         for (auto const& each : rings) {
-            std::memcpy(each->at(place), command.data(), payload);
+            std::memcpy(each->at(place), slot.data(), slot.size());
         }
         std::atomic_thread_fence(std::memory_order_seq_cst);
         samples.push_back(watch.since(began));
+        place += slot.size();
+        for (auto const& each : rings) {
+            each->written(place % ring);
+        }
     }
     return samples;
 }

@@ -19,8 +19,9 @@ struct ThroughputResult {
 [[nodiscard]] std::vector<Nanoseconds> bench_latency(Node& node, std::size_t payload, std::size_t outstanding,
                                                      std::size_t count);
 
-// The bare cost of moving the same bytes over the same medium: as many copies as there are followers, into shared
-// memory of the same size as their logs, at the same stride, and one fence.
+// The bare cost of moving the same bytes over the same medium: what one propose puts into its followers' logs (a whole
+// slot each), copied into as many rings of the same size in shared memory, and one fence. Somebody on another core
+// reads the rings as followers read their logs, because memory that nobody else touches is not the same medium.
 [[nodiscard]] std::vector<Nanoseconds> bench_floor(Node& node, std::size_t payload, std::size_t count);
 
 [[nodiscard]] ThroughputResult bench_throughput(Node& node, std::size_t payload, std::size_t batch,

@@ -102,11 +102,42 @@ bool Node::attempt(ClientRequest& request) {
         return true;
     }
     request.next = nullptr;
+    bool const alone = !request.wants_reply && request.session.client == 0 && in_flight_.empty();
+    if (alone) {
+        return attempt_alone(request);
+    }
     Outcome const outcome = offer(&request, 1, size_in_slot(request));
     if (outcome == Outcome::ok) {
         settle();
         return request.done.load(std::memory_order_relaxed) != 0;
     }
+    return turned_away(request, outcome);
+}
+
+// The shortest way: one command, nothing before it, no reply to wait for. Nothing is queued, copied or allocated.
+bool Node::attempt_alone(ClientRequest& request) {
+    std::uint32_t const prefix[2] = {1, static_cast<std::uint32_t>(request.command.size())};
+    static_assert(sizeof prefix == commands_prefix_bytes(1));
+    Outcome const outcome = replica_.propose(std::as_bytes(std::span(prefix)), request.command);
+    if (outcome != Outcome::ok) {
+        return turned_away(request, outcome);
+    }
+    Replicator const& leader = replica_.replicator();
+    Offset const end = leader.tail();
+    request.offset = end - slot_bytes(static_cast<std::uint32_t>(sizeof prefix + request.command.size()));
+    in_flight_under_ = leader.proposal();
+    replica_.advance();
+    if (leader.leading() && leader.decided() >= end) {
+        finish(request, Outcome::ok);
+        return true;
+    }
+    in_flight_.push_back({request.offset, end, &request, 0, false});
+    settle();
+    return request.done.load(std::memory_order_relaxed) != 0;
+}
+
+// Nothing was proposed. True if there is no use in waiting.
+bool Node::turned_away(ClientRequest& request, Outcome outcome) noexcept {
     if (worth_waiting(outcome)) {
         return false;
     }

@@ -23,6 +23,8 @@ enum class Cores : std::uint8_t {
     dedicated,  // a core for every thread: spin
 };
 
+inline constexpr Nanoseconds kFollowerNap = 50 * kMicrosecond;  // on shared cores, between looks at a busy log
+
 struct NodeOptions {
     ShmOptions shm;
     Settings settings;
@@ -118,6 +120,8 @@ class Node final : private ReplySink {
     void finish(ClientRequest& request, Outcome outcome) noexcept;
     void enqueue(ClientRequest& request) noexcept;
     [[nodiscard]] bool attempt(ClientRequest& request);
+    [[nodiscard]] bool attempt_alone(ClientRequest& request);
+    [[nodiscard]] bool turned_away(ClientRequest& request, Outcome outcome) noexcept;
 
     // node_threads.cpp
     void run_replication();

@@ -15,7 +15,6 @@
 namespace mu {
 namespace {
 
-constexpr Nanoseconds kFollowerNap = 50 * kMicrosecond;   // between looks while slots keep coming
 constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;    // while callers do the leader's work
 constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;     // until the doorbell rings, or for a look anyway
 constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
