@@ -45,6 +45,19 @@ TEST_CASE("A leader that is idle for a moment appends one empty slot: followers 
     CHECK(cluster.replicator(1).tail() == tail + kSlotAlignment);
 }
 
+TEST_CASE("After a takeover too an idle leader lets followers execute what it adopted: that was new work") {
+    Formed cluster;
+    cluster.decide("a");
+    cluster.run(50);
+    cluster.hold();
+    cluster.propose_to(1, {1, 2, 3}, "b");
+    cluster.crash(1);
+    cluster.world.auto_deliver(true);
+    REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));
+    CHECK(cluster.history(2) == Commands{"a", "b"});
+    CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b"}); }));
+}
+
 TEST_CASE("Never two empty slots without new work between") {
     Formed cluster;
     for (std::string const command : {"a", "b"}) {
