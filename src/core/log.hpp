@@ -47,9 +47,7 @@ static_assert(sizeof(SlotHeader) == 48);
 inline constexpr std::size_t kSlotAlignment = kCacheLine;
 inline constexpr std::size_t kCanaryBytes = 8;
 
-constexpr std::uint64_t canary_at(std::uint32_t length) noexcept {
-    return sizeof(SlotHeader) + align_up(length, 8);
-}
+constexpr std::uint64_t canary_at(std::uint32_t length) noexcept { return sizeof(SlotHeader) + align_up(length, 8); }
 // What a value of `length` bytes occupies in the ring.
 constexpr std::uint64_t slot_bytes(std::uint32_t length) noexcept {
     return align_up(canary_at(length) + kCanaryBytes, kSlotAlignment);
@@ -70,7 +68,7 @@ struct Slot {
 
 // How slots look in rings of one cluster: the key, the size of the ring, the kind of canary.
 class LogFormat {
-   public:
+public:
     LogFormat(std::uint64_t cluster_key, std::uint64_t ring_bytes, Integrity integrity);
 
     [[nodiscard]] std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
@@ -97,10 +95,10 @@ class LogFormat {
     // The position after the last slot of the chain that starts at `from`.
     [[nodiscard]] Position chain_end(std::span<std::byte const> ring, Position const& from) const noexcept;
     // The part of the chain from `from` that nothing has begun to overwrite, judged after it was copied.
-    [[nodiscard]] Offset unchanged_until(std::span<std::byte const> ring, std::span<std::byte const> copy,
-                                         Offset from, Offset to) const noexcept;
+    [[nodiscard]] Offset unchanged_until(std::span<std::byte const> ring, std::span<std::byte const> copy, Offset from,
+                                         Offset to) const noexcept;
 
-   private:
+private:
     [[nodiscard]] std::uint64_t stamp_of(SlotHeader const& header) const noexcept;
     [[nodiscard]] std::uint64_t canary_of(SlotHeader const& header, std::span<std::byte const> value) const noexcept;
 

@@ -49,11 +49,11 @@ nb::object peek_dict(std::string const& directory, std::string const& cluster, R
 
 void construct(PyNode* node, std::string fabric, std::string cluster, std::uint64_t cluster_key, ReplicaId replica_id,
                std::vector<ReplicaId> members, std::string directory, std::uint64_t log_bytes, std::string cores,
-               std::int64_t commit_idle_us, std::int64_t stall_limit_ms, std::uint64_t max_sessions,
-               nb::dict overrides, nb::object state_machine) {
-    new (node) PyNode(NodeArguments{std::move(fabric), std::move(cluster), cluster_key, replica_id,
-                                    std::move(members), std::move(directory), log_bytes, std::move(cores),
-                                    commit_idle_us, stall_limit_ms, max_sessions, std::move(overrides)},
+               std::int64_t commit_idle_us, std::int64_t stall_limit_ms, std::uint64_t max_sessions, nb::dict overrides,
+               nb::object state_machine) {
+    new (node) PyNode(NodeArguments{std::move(fabric), std::move(cluster), cluster_key, replica_id, std::move(members),
+                                    std::move(directory), log_bytes, std::move(cores), commit_idle_us, stall_limit_ms,
+                                    max_sessions, std::move(overrides)},
                       std::move(state_machine));
 }
 
@@ -87,8 +87,11 @@ NB_MODULE(_core, module) {
     module.def("clean", &clean_lines, "directory"_a, "cluster"_a);
     module.def("peek", &peek_dict, "directory"_a, "cluster"_a, "replica_id"_a);
     module.def("ask_pause", &mu::ask_pause, "directory"_a, "cluster"_a, "replica_id"_a, "paused"_a);
-    module.def("max_command", [](std::uint64_t log_bytes) {
-        return mu::LogFormat(0, log_bytes, mu::Integrity::stamp).max_value() -
-               static_cast<std::uint32_t>(mu::commands_prefix_bytes(1) + mu::kSessionBytes);
-    }, "log_bytes"_a);
+    module.def(
+        "max_command",
+        [](std::uint64_t log_bytes) {
+            return mu::LogFormat(0, log_bytes, mu::Integrity::stamp).max_value() -
+                   static_cast<std::uint32_t>(mu::commands_prefix_bytes(1) + mu::kSessionBytes);
+        },
+        "log_bytes"_a);
 }

@@ -12,7 +12,7 @@ namespace {
 thread_local bool t_inside = false;
 
 class Inside {
-   public:
+public:
     Inside() noexcept { t_inside = true; }
     ~Inside() { t_inside = false; }
     Inside(Inside const&) = delete;

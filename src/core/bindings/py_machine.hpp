@@ -11,7 +11,7 @@ namespace mu::bindings {
 namespace nb = nanobind;
 
 class PyMachine final : public StateMachine {
-   public:
+public:
     explicit PyMachine(nb::object machine);
     ~PyMachine() override;
     PyMachine(PyMachine const&) = delete;
@@ -28,7 +28,7 @@ class PyMachine final : public StateMachine {
     // Whether this thread is inside a call of the state machine (which must not call its own replica).
     [[nodiscard]] static bool inside() noexcept;
 
-   private:
+private:
     nb::object apply_;
     nb::object snapshot_;
     nb::object restore_;

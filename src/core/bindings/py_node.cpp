@@ -37,7 +37,7 @@ void use_dedicated_cores(Settings& settings) noexcept {
 void override_setting(Settings& settings, std::string const& name, std::int64_t value) {
     struct Field {
         char const* name;
-        Nanoseconds Settings::*member;
+        Nanoseconds Settings::* member;
     };
     static constexpr Field kFields[] = {
         {"heartbeat_period", &Settings::heartbeat_period},
@@ -227,8 +227,7 @@ std::vector<Nanoseconds> PyNode::bench_floor(std::size_t payload, std::size_t co
     return mu::bench_floor(*node_, payload, count);
 }
 
-nb::tuple PyNode::bench_throughput(std::size_t payload, std::size_t batch, std::size_t outstanding,
-                                   std::size_t count) {
+nb::tuple PyNode::bench_throughput(std::size_t payload, std::size_t batch, std::size_t outstanding, std::size_t count) {
     ThroughputResult result;
     {
         nb::gil_scoped_release const release;

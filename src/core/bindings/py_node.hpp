@@ -29,7 +29,7 @@ struct NodeArguments {
 };
 
 class PyNode {
-   public:
+public:
     PyNode(NodeArguments const& arguments, nb::object machine);
     ~PyNode();
     PyNode(PyNode const&) = delete;
@@ -54,7 +54,7 @@ class PyNode {
     [[nodiscard]] nb::tuple bench_throughput(std::size_t payload, std::size_t batch, std::size_t outstanding,
                                              std::size_t count);
 
-   private:
+private:
     void run(ClientRequest& request, std::int64_t timeout_ns);
     [[nodiscard]] std::vector<ClientRequest> run_many(nb::sequence const& commands, std::int64_t timeout_ns,
                                                       bool wants_reply);

@@ -14,7 +14,7 @@ namespace mu {
 using OwnedBytes = std::vector<std::byte>;
 
 class ByteWriter {
-   public:
+public:
     explicit ByteWriter(OwnedBytes& to) : to_(to) {}
 
     template <class T>
@@ -28,12 +28,12 @@ class ByteWriter {
     }
     void raw(std::span<std::byte const> bytes) { to_.insert(to_.end(), bytes.begin(), bytes.end()); }
 
-   private:
+private:
     OwnedBytes& to_;
 };
 
 class ByteReader {
-   public:
+public:
     explicit ByteReader(std::span<std::byte const> from) : from_(from) {}
 
     template <class T>
@@ -60,7 +60,7 @@ class ByteReader {
     [[nodiscard]] bool sound() const noexcept { return sound_; }
     [[nodiscard]] bool finished() const noexcept { return sound_ && from_.empty(); }
 
-   private:
+private:
     std::span<std::byte const> from_;
     bool sound_ = true;
 };

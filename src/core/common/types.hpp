@@ -12,17 +12,15 @@ using Offset = std::uint64_t;       // absolute byte offset in the log; never wr
 using Nanoseconds = std::int64_t;   // a point in or a span of monotonic time
 
 inline constexpr ReplicaId kNobody = 0;
-inline constexpr std::size_t kMaxReplicas = 16;                // members of one cluster
-inline constexpr ReplicaId kMaxReplicaId = kMaxReplicas - 1;   // ids index fixed tables: cell 0 stays empty
+inline constexpr std::size_t kMaxReplicas = 16;               // members of one cluster
+inline constexpr ReplicaId kMaxReplicaId = kMaxReplicas - 1;  // ids index fixed tables: cell 0 stays empty
 inline constexpr std::size_t kCacheLine = 64;
 
 // A proposal number (paper, section 4.1): ordered by round, then by replica, so that two replicas never share one.
 using Proposal = std::uint64_t;
 inline constexpr Proposal kNoProposal = 0;
 
-constexpr Proposal make_proposal(std::uint64_t round, ReplicaId replica) noexcept {
-    return (round << 8U) | replica;
-}
+constexpr Proposal make_proposal(std::uint64_t round, ReplicaId replica) noexcept { return (round << 8U) | replica; }
 constexpr std::uint64_t round_of(Proposal proposal) noexcept { return proposal >> 8U; }
 constexpr ReplicaId proposer_of(Proposal proposal) noexcept { return static_cast<ReplicaId>(proposal & 0xffU); }
 
@@ -48,8 +46,6 @@ struct Position {
     bool operator==(Position const&) const = default;
 };
 
-constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t to) noexcept {
-    return (value + to - 1) / to * to;
-}
+constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t to) noexcept { return (value + to - 1) / to * to; }
 
 }  // namespace mu

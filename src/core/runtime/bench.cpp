@@ -17,7 +17,7 @@ namespace {
 
 // The processor's own clock, scaled: reading the system's costs as much as a third of a propose.
 class Stopwatch {
-   public:
+public:
     Stopwatch() {
         Nanoseconds const began = monotonic_now();
         std::uint64_t const ticks = now();
@@ -36,13 +36,13 @@ class Stopwatch {
         return static_cast<Nanoseconds>(static_cast<double>(now() - began) * ns_per_tick_);
     }
 
-   private:
+private:
     double ns_per_tick_ = 1;
 };
 
 // A ring of shared memory and a thread that reads what arrives in it, as seldom as a follower looks at its log.
 class ReadRing {
-   public:
+public:
     explicit ReadRing(std::size_t bytes)
         : bytes_(bytes), base_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
         if (base_ == MAP_FAILED) {
@@ -63,7 +63,7 @@ class ReadRing {
     // Everything up to `place` is there to be read.
     void written(std::size_t place) noexcept { written_.store(place, std::memory_order_relaxed); }
 
-   private:
+private:
     void read() noexcept {
         std::size_t place = 0;
         while (!stop_.load(std::memory_order_acquire)) {

@@ -9,7 +9,7 @@
 namespace mu {
 
 class NativeMachine final : public StateMachine {
-   public:
+public:
     [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override {
         std::uint64_t digest = digest_.load(std::memory_order_relaxed) ^ command.size();
         std::size_t at = 0;
@@ -41,7 +41,7 @@ class NativeMachine final : public StateMachine {
     [[nodiscard]] std::uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t digest() const noexcept { return digest_.load(std::memory_order_relaxed); }
 
-   private:
+private:
     static constexpr std::size_t kDigestedBytes = 16;  // a benchmark's commands differ in their first bytes
     std::atomic<std::uint64_t> count_{0};
     std::atomic<std::uint64_t> digest_{0};

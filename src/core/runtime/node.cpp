@@ -242,8 +242,8 @@ void Node::offer_queue(ClientRequest* queue) {
         }
         queue = last->next;
         last->next = nullptr;
-        Outcome const outcome = closed_.load(std::memory_order_relaxed) ? Outcome::not_leader
-                                                                        : offer(first, count, bytes);
+        Outcome const outcome =
+            closed_.load(std::memory_order_relaxed) ? Outcome::not_leader : offer(first, count, bytes);
         if (outcome == Outcome::ok) {
             settle();
             continue;
@@ -415,8 +415,8 @@ void Node::run_many(std::span<ClientRequest> requests, Nanoseconds deadline) {
             ++count;
         }
         lock_.lock();
-        Outcome const outcome = closed_.load(std::memory_order_relaxed) ? Outcome::not_leader
-                                                                        : offer(&requests[begun], count, bytes);
+        Outcome const outcome =
+            closed_.load(std::memory_order_relaxed) ? Outcome::not_leader : offer(&requests[begun], count, bytes);
         if (outcome == Outcome::ok) {
             begun += count;
             round = 0;

@@ -46,7 +46,7 @@ struct ClientRequest {
 };
 
 class Node final : private ReplySink {
-   public:
+public:
     Node(NodeOptions options, StateMachine& machine);
     ~Node() override;
     Node(Node const&) = delete;
@@ -94,7 +94,7 @@ class Node final : private ReplySink {
     // Why this replica stopped; empty while it has not.
     [[nodiscard]] std::string failure() const;
 
-   private:
+private:
     struct InFlight {
         Offset slot = 0;
         Offset end = 0;

@@ -15,11 +15,11 @@
 namespace mu {
 namespace {
 
-constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;    // while callers do the leader's work
-constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;     // until the doorbell rings, or for a look anyway
+constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;  // while callers do the leader's work
+constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;   // until the doorbell rings, or for a look anyway
 constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
-constexpr std::uint64_t kSlice = 100 * kMicrosecond;       // the shortest that the kernel grants
-constexpr int kRoundsBeforeIdle = 60;                     // naps without work before sleeping on the doorbell
+constexpr std::uint64_t kSlice = 100 * kMicrosecond;  // the shortest that the kernel grants
+constexpr int kRoundsBeforeIdle = 60;                 // naps without work before sleeping on the doorbell
 
 // As the kernel defines it; glibc has no call for it.
 struct SchedulingAttributes {

@@ -14,13 +14,13 @@ namespace {
 
 // A segment's header and background region, mapped for as long as this lives.
 class Window {
-   public:
+public:
     explicit Window(std::string const& path) {
         int const file = open(path.c_str(), O_RDWR | O_CLOEXEC);
         if (file < 0) {
             return;
         }
-        struct stat status {};
+        struct stat status{};
         constexpr std::size_t kNeeded = kSegmentPage + sizeof(BackgroundRegion);
         if (fstat(file, &status) == 0 && static_cast<std::size_t>(status.st_size) >= kNeeded) {
             void* const base = mmap(nullptr, kNeeded, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -48,7 +48,7 @@ class Window {
         return reinterpret_cast<BackgroundRegion*>(base_ + kSegmentPage)->own;
     }
 
-   private:
+private:
     std::byte* base_ = nullptr;
     std::size_t bytes_ = 0;
 };

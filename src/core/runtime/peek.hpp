@@ -27,8 +27,7 @@ struct Glimpse {
 };
 
 // Nothing if there is no such segment, or one that this version cannot read.
-[[nodiscard]] std::optional<Glimpse> peek(std::string const& directory, std::string const& cluster,
-                                          ReplicaId replica);
+[[nodiscard]] std::optional<Glimpse> peek(std::string const& directory, std::string const& cluster, ReplicaId replica);
 // False if there is no such replica alive.
 [[nodiscard]] bool ask_pause(std::string const& directory, std::string const& cluster, ReplicaId replica, bool paused);
 

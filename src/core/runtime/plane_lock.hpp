@@ -15,7 +15,7 @@ inline void cpu_relax() noexcept {
 }
 
 class PlaneLock {
-   public:
+public:
     [[nodiscard]] bool try_lock() noexcept {
         std::uint32_t expected = kFree;
         return state_.load(std::memory_order_relaxed) == kFree &&
@@ -38,7 +38,7 @@ class PlaneLock {
         }
     }
 
-   private:
+private:
     static constexpr std::uint32_t kFree = 0;
     static constexpr std::uint32_t kHeld = 1;
     static constexpr std::uint32_t kContended = 2;
