@@ -7,6 +7,7 @@ import random
 import pytest
 
 from mu.bench import quantiles
+from mu.bench.statistics import clock_tick
 
 
 def test_of_a_hundred_numbers() -> None:
@@ -39,3 +40,17 @@ def test_a_quantile_was_measured(count: int) -> None:
     found = list(quantiles(samples).values())
     assert set(found) <= set(samples)
     assert found == sorted(found)
+
+
+def test_a_coarse_clock_is_seen_through() -> None:
+    """Samples of a clock that ticks every 10 ns give a median between the ticks, near that of the true times."""
+    true = [41 + i % 13 for i in range(13_000)]
+    coarse = [each // 10 * 10 + (each % 3 == 0) for each in true]
+    tick = clock_tick(coarse)
+    assert 8 <= tick <= 10
+    assert abs(quantiles(coarse, ["p50"], tick)["p50"] + 5 - 47) < 3
+
+
+def test_a_fine_clock_is_left_alone() -> None:
+    """Samples at every nanosecond have no tick to see through."""
+    assert clock_tick(range(1000)) == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mu.bench import inside, machine
-from mu.bench.statistics import quantiles
+from mu.bench.statistics import clock_tick, quantiles
 from mu.errors import NotLeader
 from mu.testing import LocalCluster
 
@@ -75,7 +75,8 @@ def measure_latency(
             samples.floor += at_leader(cluster, samples, inside.floor_latencies, payload, part)
             progress((turn + 1) / rounds)
         cores, fabric = cluster.cluster.chosen_cores, cluster.cluster.fabric
-    native, python, floor = (quantiles(each) for each in (samples.native, samples.python, samples.floor))
+    tick = clock_tick(samples.native)
+    native, python, floor = (quantiles(each, tick=tick) for each in (samples.native, samples.python, samples.floor))
     return {
         "fabric": fabric,
         "replicas": replicas,
@@ -87,6 +88,7 @@ def measure_latency(
         "floor_ns": floor,
         "ratio_to_floor": {"p50": native["p50"] / max(1, floor["p50"]), "p99": native["p99"] / max(1, floor["p99"])},
         "python_adds_ns": {"p50": python["p50"] - native["p50"]},
+        "clock_tick_ns": tick,
         "leader_changes": samples.leader_changes,
         "machine": machine.facts(cores),
     }, samples
