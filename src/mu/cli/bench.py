@@ -153,6 +153,48 @@ def failover(
         raise typer.Exit(1)
 
 
+@app.command()
+def steady(
+    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 300.0,
+    hogs: Annotated[int, typer.Option(min=0, help="Processes beside it that want a core each.")] = 2,
+    replicas: Replicas = 3,
+    cores: Cores = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Full load, hogs beside it, and nobody fails: every change of leader is a false election.
+
+    Examples: mu bench steady; mu bench steady --seconds 60 --hogs 4
+    """
+    with progress_bar("steady") as progress:
+        result = bench.measure_steady(seconds=seconds, hogs=hogs, replicas=replicas, progress=progress, cores=cores)
+    if not _only_json(result, json_file):
+        say(
+            f"{result['false_elections']} false elections in {seconds:g} s of full load beside {hogs} hogs;"
+            f" {result['acknowledged']:,} commands acknowledged"
+        )
+        _machine(result)
+    if result["false_elections"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def idle(
+    seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 20.0,
+    replicas: Replicas = 3,
+    cores: Cores = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """A cluster without commands: how much of a core it uses all the same.
+
+    Examples: mu bench idle; mu bench idle --replicas 5
+    """
+    with progress_bar("idle") as progress:
+        result = bench.measure_idle(seconds=seconds, replicas=replicas, progress=progress, cores=cores)
+    if not _only_json(result, json_file):
+        say(f"an idle cluster of {replicas} uses {result['percent_of_a_core']:.2f} % of a core")
+        _machine(result)
+
+
 def _only_json(result: dict[str, Any], target: str | None) -> bool:
     """Writes the result if asked to; whether standard output belongs to it."""
     if target is not None:

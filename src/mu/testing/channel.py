@@ -90,10 +90,8 @@ class Requests:
                 raise ReplicaDown(f"The process of {self._name} has ended")
             number = next(self._numbers)
             self._waiting[number] = future
-        try:
+        with contextlib.suppress(OSError):  # the reader meets the end too, after the answers that came before it
             self._frames.send((number, method, args))
-        except OSError:
-            self._give_up()
         return future
 
     def _read(self) -> None:

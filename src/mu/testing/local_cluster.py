@@ -97,8 +97,9 @@ class LocalCluster:
         started = []
         for replica_id in ids:
             child = Child(replica_id, self._files / f"replica-{replica_id}.log")
+            up = child.ask("open", self.cluster, replica_id, self._state_machine)  # before anybody else can ask
             self._children[replica_id] = child
-            started.append((child, child.ask("open", self.cluster, replica_id, self._state_machine)))
+            started.append((child, up))
         for child, up in started:
             try:
                 up.result(START_TIMEOUT)
