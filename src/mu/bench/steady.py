@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from mu.bench import machine
@@ -104,8 +105,8 @@ def _processor_seconds(cluster: LocalCluster) -> float:
     ticks = os.sysconf("SC_CLK_TCK")
     total = 0
     for pid in cluster.pids.values():
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            fields = stat.read().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        fields = stat.rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])  # user and system, of all threads
     return total / ticks
 
