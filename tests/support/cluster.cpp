@@ -78,20 +78,37 @@ void Cluster::begin_life(ReplicaId id) {
 // --- By itself ------------------------------------------------------------------------------------------------------
 
 void Cluster::form() {
-    REQUIRE(run_until([this] {
+    auto const follows = [this](ReplicaId id) {
+        return id == 1 || replica(id).replayer().chain_end() == replicator(1).tail();
+    };
+    auto const formed = [&] {
         return leader() == 1 && decided(1) && replicator(1).writers().size() == size() &&
-               std::ranges::all_of(ids(), [this](ReplicaId id) {
-                   return replica(id).replayer().chain_end() == replicator(1).tail() || id == 1;
-               });
-    }));
+               std::ranges::all_of(ids(), follows);
+    };
+    REQUIRE(run_until(formed, 50'000));
+    run(20);  // so that everybody has executed and published all there is
 }
 
 void Cluster::step_all() {
     now += 5 * kMicrosecond;
+    fail_cut_off();
     for (ReplicaId const id : ids()) {
         if (world.alive(id) && !stopped_[id]) {
             step_background(id);
             step_replication(id);
+        }
+    }
+}
+
+// What is posted to somebody whom its writer cannot reach completes with an error (fabric contract, F5).
+void Cluster::fail_cut_off() {
+    for (ReplicaId const from : ids()) {
+        for (ReplicaId const to : ids()) {
+            for (Plane const plane : {Plane::replication, Plane::background, Plane::learner}) {
+                if (world.is_cut(from, to)) {
+                    lose(from, to, plane);
+                }
+            }
         }
     }
 }
@@ -146,20 +163,20 @@ void Cluster::restart(ReplicaId id) {
     begin_life(id);
 }
 
-void Cluster::isolate(ReplicaId id) {
-    for (ReplicaId const other : ids()) {
-        if (other != id) {
-            world.cut(id, other);
-            world.cut(other, id);
+void Cluster::part(std::initializer_list<ReplicaId> some, std::initializer_list<ReplicaId> others) {
+    for (ReplicaId const one : some) {
+        for (ReplicaId const other : others) {
+            world.cut(one, other);
+            world.cut(other, one);
         }
     }
 }
 
-void Cluster::rejoin(ReplicaId id) {
-    for (ReplicaId const other : ids()) {
-        if (other != id) {
-            world.heal(id, other);
-            world.heal(other, id);
+void Cluster::join(std::initializer_list<ReplicaId> some, std::initializer_list<ReplicaId> others) {
+    for (ReplicaId const one : some) {
+        for (ReplicaId const other : others) {
+            world.heal(one, other);
+            world.heal(other, one);
         }
     }
 }

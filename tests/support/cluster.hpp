@@ -91,8 +91,9 @@ class Cluster {
     void restart(ReplicaId id);
     void stop(ReplicaId id) { stopped_[id] = true; }  // as by SIGSTOP: it does not step
     void resume(ReplicaId id) { stopped_[id] = false; }
-    void isolate(ReplicaId id);
-    void rejoin(ReplicaId id);
+    // Nothing gets from one of these groups to the other any more, or again.
+    void part(std::initializer_list<ReplicaId> some, std::initializer_list<ReplicaId> others);
+    void join(std::initializer_list<ReplicaId> some, std::initializer_list<ReplicaId> others);
 
     // --- By hand ---
     void hold() { world.auto_deliver(false); }
@@ -136,6 +137,7 @@ class Cluster {
 
    private:
     void begin_life(ReplicaId id);
+    void fail_cut_off();
 
     ClusterOptions options_;
     std::array<std::unique_ptr<Journal>, kMaxReplicas> machines_;

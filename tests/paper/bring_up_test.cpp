@@ -1,0 +1,260 @@
+// Bring-up of a replica with empty memory (DESIGN section 4, "Bring-up"): it is not the same acceptor, and letting it vote
+// before it has been brought up can lose a decided value.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "support/cluster.hpp"
+
+using namespace mu;
+using namespace mu::test;
+
+namespace {
+
+struct Formed : Cluster {
+    explicit Formed(ClusterOptions const& options = {}) : Cluster(options) { form(); }
+
+    void crash_and_restart(ReplicaId id) {
+        crash(id);
+        restart(id);
+    }
+    bool is_up(ReplicaId id) { return replica(id).shared().joined; }
+    // The admit records that this replica's log has had executed or holds, by what they changed.
+    Incarnation counted(ReplicaId by, ReplicaId id) {
+        return replicator(by).configuration_at_tail().incarnations[id];
+    }
+};
+
+// Stops everything and everybody the moment that `reached` holds.
+template <class Reached>
+void run_to(Cluster& cluster, Reached const& reached) {
+    REQUIRE(cluster.run_until(reached));
+}
+
+}  // namespace
+
+TEST_CASE("★ A restarted replica grants nothing: with its vote two replicas could lose what the third has decided") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.hold();
+        cluster.propose_to(1, {1, 2}, "x");  // decided on 1 and 2; 3 has not got it
+        REQUIRE(cluster.decided(1));
+        cluster.lose(1, 3);
+        cluster.world.auto_deliver(true);
+        cluster.stop(1);               // 1 stops …
+        cluster.crash_and_restart(2);  // … and 2 forgets x
+        cluster.run(2000);
+        CHECK_FALSE(cluster.replicator(2).leading());
+        CHECK_FALSE(cluster.replicator(3).leading());
+        CHECK(cluster.world.fabric(2).permission() == kNoProposal);
+        CHECK(cluster.region(2).own.admitted == 0);
+        CHECK(cluster.history(3).empty());
+        cluster.resume(1);  // it comes back, and x with it
+        CHECK(cluster.run_until([&] { return cluster.all_have({"x"}) && cluster.is_up(2); }));
+    }
+}
+
+TEST_CASE("A restarted replica comes back: record, snapshot, promise, and only then its vote") {
+    for (Revocation const revocation : kBothRevocations) {
+        for (ReplicaId const restarted : {1U, 2U, 3U}) {
+            Formed cluster({.revocation = revocation});
+            cluster.decide("a");
+            cluster.crash(restarted);
+            cluster.decide("b");
+            cluster.restart(restarted);
+            CHECK(cluster.run_until([&] { return cluster.is_up(restarted); }));
+            cluster.decide("c");
+            CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b", "c"}); }));
+            ReplicaId const leader = cluster.leader();
+            CHECK(cluster.counted(leader, restarted) == cluster.world.incarnation(restarted));
+            CHECK(cluster.region(restarted).own.admitted == cluster.world.incarnation(restarted));
+        }
+    }
+}
+
+TEST_CASE("(a) What the old incarnation has acknowledged and was not counted yet is discarded") {
+    Formed cluster({.replicas = 5});
+    cluster.hold();
+    cluster.propose_to(1, {1, 2}, "x");  // two of five
+    cluster.crash_and_restart(2);
+    cluster.step_replication(1);
+    CHECK(cluster.replicator(1).follower(2).accepted == 0);
+    cluster.land(1, 3);
+    cluster.step_replication(1);
+    CHECK(cluster.replicator(1).decided() < cluster.replicator(1).tail());  // 1 and 3, and no longer 2
+    cluster.land(1, 4);
+    cluster.step_replication(1);
+    cluster.step_replication(1);
+    CHECK(cluster.history(1) == Commands{"x"});
+}
+
+TEST_CASE("(b) The record is decided on a majority without the restarted replica") {
+    Formed cluster;
+    cluster.hold();
+    cluster.crash_and_restart(3);
+    Offset const before = cluster.replicator(1).tail();
+    for (int i = 0; i < 10 && cluster.replicator(1).tail() == before; ++i) {
+        cluster.pass(cluster.replica(1).settings().joiner_retry);
+        cluster.step_replication(1);
+    }
+    REQUIRE(cluster.replicator(1).tail() > before);
+    CHECK(cluster.counted(1, 3) == cluster.world.incarnation(3));
+    CHECK(cluster.pending(1, 3) == 0);  // not a word of it goes to 3
+    cluster.land(1, 1);
+    cluster.step_replication(1);
+    CHECK(cluster.replicator(1).decided() < cluster.replicator(1).tail());
+    CHECK(cluster.pending(1, 3, Plane::learner) == 0);  // (c) no snapshot before (b) is decided
+    cluster.land(1, 2);
+    for (int i = 0; i < 10; ++i) {
+        cluster.pass(cluster.replica(1).settings().joiner_retry);
+        cluster.step_replication(1);
+        cluster.land(1, 1);
+        cluster.land(1, 2);
+        cluster.land(1, 1, Plane::learner);
+    }
+    CHECK(cluster.pending(1, 3, Plane::learner) > 0);
+}
+
+TEST_CASE("(b) Without a majority of the others the record is not decided, and the replica stays without a vote") {
+    Formed cluster;
+    cluster.crash_and_restart(3);
+    cluster.crash(2);
+    cluster.run(2000);
+    CHECK_FALSE(cluster.is_up(3));
+    CHECK(cluster.world.fabric(3).permission() == kNoProposal);
+    CHECK(cluster.replicator(1).writers().size() == 1);
+    CHECK(cluster.propose(1, "x") != Outcome::ok);
+}
+
+TEST_CASE("(c) The snapshot stands for at least the record, and so for all that the old one may have helped decide") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.decide("a");
+        cluster.decide("b");
+        cluster.crash_and_restart(3);
+        Incarnation const present = cluster.world.incarnation(3);
+        run_to(cluster, [&] { return cluster.machine(3).restores == 1; });
+        CHECK(cluster.replica(3).executor().configuration().incarnations[3] == present);
+        CHECK(cluster.history(3) == Commands{"a", "b"});
+    }
+}
+
+TEST_CASE("(d) With the snapshot comes the promise: its word is the leader's proposal before it calls itself admitted") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.crash_and_restart(3);
+        for (int i = 0; i < 2000 && cluster.region(3).own.admitted == 0; ++i) {
+            CHECK(cluster.world.fabric(3).permission() == kNoProposal);
+            cluster.step_all();
+        }
+        CHECK(cluster.region(3).own.admitted == cluster.world.incarnation(3));
+        CHECK(cluster.world.fabric(3).permission() == cluster.replicator(1).proposal());
+    }
+}
+
+TEST_CASE("Another start in between begins anew, with another incarnation and another record") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.decide("a");
+        cluster.crash_and_restart(3);
+        Incarnation const first = cluster.world.incarnation(3);
+        run_to(cluster, [&] { return cluster.counted(1, 3) == first; });
+        cluster.crash_and_restart(3);  // before its snapshot has arrived
+        Incarnation const second = cluster.world.incarnation(3);
+        REQUIRE_FALSE(cluster.is_up(3));
+        CHECK(cluster.run_until([&] { return cluster.is_up(3); }));
+        CHECK(cluster.counted(1, 3) == second);
+        cluster.decide("b");
+        CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b"}); }));
+    }
+}
+
+TEST_CASE("Restarts at every moment of a bring-up: it never votes unadmitted, and comes up in the end") {
+    for (int moment = 0; moment < 60; ++moment) {
+        Formed cluster;
+        cluster.decide("a");
+        cluster.crash_and_restart(2);
+        cluster.run(moment);
+        cluster.crash_and_restart(2);
+        for (int i = 0; i < 2000 && !cluster.is_up(2); ++i) {
+            CHECK(cluster.world.fabric(2).permission() == kNoProposal);
+            cluster.step_all();
+        }
+        REQUIRE(cluster.is_up(2));
+        cluster.decide("b");
+        CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b"}); }));
+    }
+}
+
+TEST_CASE("The leader dies at every moment of a bring-up: a new one finishes it, repeating the transfer, not the record") {
+    for (int moment = 0; moment < 60; ++moment) {
+        Formed cluster({.replicas = 5});
+        cluster.decide("a");
+        cluster.crash_and_restart(5);
+        Incarnation const present = cluster.world.incarnation(5);
+        cluster.run(moment);
+        bool const recorded = cluster.leader() == 1 && cluster.counted(1, 5) == present && cluster.decided(1);
+        cluster.crash(1);
+        REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));
+        if (recorded) {
+            CHECK(cluster.counted(2, 5) == present);  // it is in the adopted chain, so nobody appends it again
+        }
+        CHECK(cluster.run_until([&] { return cluster.is_up(5); }));
+        cluster.decide("b");
+        CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b"}); }));
+    }
+}
+
+TEST_CASE("Grants name the grantor's incarnation: one that an earlier life has left is no grant of this one's") {
+    Formed cluster;
+    cluster.hold();
+    cluster.ask(2);
+    cluster.grant(3, 2);  // 2 holds a grant of 3's first life
+    cluster.crash_and_restart(3);
+    cluster.step_replication(2);
+    // Its own grant and that of the dead: whatever it writes to 3 fails, and it never leads.
+    for (int i = 0; i < 20; ++i) {
+        cluster.land(2, 2);
+        cluster.land(2, 3);
+        cluster.step_replication(2);
+        CHECK_FALSE(cluster.replicator(2).leading());
+    }
+}
+
+TEST_CASE("★ A takeover is void if a grant's incarnation differs from the one that its adopted chain names") {
+    for (Revocation const revocation : kBothRevocations) {
+        ClusterOptions options{.replicas = 5, .revocation = revocation};
+        options.settings.grant_timeout = kSecond;
+        Formed cluster(options);
+        cluster.decide("a");
+        cluster.run(100);
+        cluster.hold();
+        cluster.ask(3);
+        cluster.grant(2, 3);  // a grant of 2's first life, and 3 reads its chain
+        cluster.step_replication(3);
+        cluster.land(3, 2);
+        cluster.step_replication(3);
+        REQUIRE(cluster.replicator(3).stage() == Stage::requesting);
+        // 2 restarts; 1 decides the admission of its second life, and x, on 1, 4 and 5.
+        cluster.crash_and_restart(2);
+        for (int i = 0; i < 10 && cluster.counted(1, 2) != cluster.world.incarnation(2); ++i) {
+            cluster.pass(cluster.replica(1).settings().joiner_retry);
+            cluster.step_replication(1);
+        }
+        REQUIRE(cluster.counted(1, 2) == cluster.world.incarnation(2));
+        cluster.propose_to(1, {1, 4, 5}, "x");
+        REQUIRE(cluster.decided(1));
+        // 4 grants too: with 3's own that makes three of five, but one of them is void, and so is the takeover.
+        cluster.grant(4, 3);
+        cluster.replica(3).shared().leader = kNobody;
+        cluster.step_replication(3);
+        cluster.land(3, 4);
+        cluster.step_replication(3);
+        CHECK(cluster.replicator(3).stage() == Stage::follower);
+        cluster.land(3, 3);
+        cluster.step_replication(3);
+        CHECK(cluster.pending(3, 4) == 0);  // it has taught nobody
+        CHECK(cluster.pending(3, 2) == 0);
+        CHECK_FALSE(cluster.replicator(3).leading());
+    }
+}

@@ -1,0 +1,171 @@
+// A cluster's life as a whole (DESIGN "First formation", "Election"): it begins once, goes on while a majority lives, and
+// says so and stops when there is none.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "support/cluster.hpp"
+
+using namespace mu;
+using namespace mu::test;
+
+TEST_CASE("First formation: the vector of all incarnations is the log's first record") {
+    for (std::size_t const replicas : {1U, 3U, 5U}) {
+        Cluster cluster({.replicas = replicas});
+        cluster.form();
+        auto const slot = cluster.format.parse(cluster.world.fabric(1).log().bytes, {});
+        REQUIRE(slot);
+        CHECK(slot->header.kind == SlotKind::formation);
+        Configuration found;
+        found.take(slot->header, slot->value);
+        for (ReplicaId const id : cluster.ids()) {
+            CHECK(found.incarnations[id] == cluster.world.incarnation(id));
+        }
+        CHECK(cluster.replica(1).executor().configuration() == found);
+    }
+}
+
+TEST_CASE("No majority forms a cluster alone: it waits for all members, the first time") {
+    Cluster cluster;
+    cluster.crash(3);
+    cluster.run(1000);
+    CHECK(cluster.leader() == kNobody);
+    cluster.restart(3);
+    cluster.form();
+}
+
+TEST_CASE("A restart at every moment of the first formation: one cluster comes to be, with one vector") {
+    for (int moment = 0; moment < 40; ++moment) {
+        Cluster cluster;
+        cluster.run(moment);
+        ReplicaId const restarted = 1 + static_cast<ReplicaId>(moment % 3);
+        cluster.crash(restarted);
+        cluster.restart(restarted);
+        REQUIRE(cluster.run_until([&] {
+            return std::ranges::all_of(cluster.ids(), [&](ReplicaId id) { return !cluster.replica(id).forming(); });
+        }));
+        cluster.decide("x");
+        CHECK(cluster.run_until([&] { return cluster.all_have({"x"}); }));
+    }
+}
+
+TEST_CASE("The lowest eligible live id leads, and leads again when it comes back (paper 5.1)") {
+    Cluster cluster;
+    cluster.form();
+    cluster.crash(1);
+    CHECK(cluster.run_until([&] { return cluster.leader() == 2; }));
+    cluster.decide("x");
+    cluster.restart(1);
+    CHECK(cluster.run_until([&] { return cluster.leader() == 1; }));
+    cluster.decide("y");
+    CHECK(cluster.run_until([&] { return cluster.all_have({"x", "y"}); }));
+}
+
+TEST_CASE("A paused leader is replaced; resumed, it leads again, and nothing is lost") {
+    Cluster cluster;
+    cluster.form();
+    cluster.decide("a");
+    cluster.region(1).own.control = static_cast<std::uint64_t>(Control::pause);
+    REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));
+    CHECK(cluster.region(1).own.paused == 1);
+    cluster.decide("b");
+    cluster.region(1).own.control = static_cast<std::uint64_t>(Control::resume);
+    REQUIRE(cluster.run_until([&] { return cluster.leader() == 1; }));
+    cluster.decide("c");
+    CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b", "c"}); }));
+}
+
+TEST_CASE("A stopped leader that goes on later does no harm: it finds out by a failed write, and follows or leads anew") {
+    for (Revocation const revocation : kBothRevocations) {
+        Cluster cluster({.revocation = revocation});
+        cluster.form();
+        cluster.decide("a");
+        cluster.stop(1);
+        REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));
+        cluster.decide("b");
+        Offset const decided = cluster.replicator(1).decided();
+        REQUIRE(cluster.propose(1, "stale") == Outcome::ok);  // its first act, before it looks around
+        cluster.replica(1).advance();
+        CHECK(cluster.replicator(1).decided() == decided);
+        cluster.resume(1);
+        REQUIRE(cluster.run_until([&] { return cluster.leader() == 1; }));
+        cluster.decide("c");
+        CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b", "c"}); }));
+    }
+}
+
+TEST_CASE("Fate sharing: a leader whose replication plane is stuck is replaced, though its background plane runs") {
+    Cluster cluster;
+    cluster.form();
+    cluster.decide("a");
+    cluster.stop(1);
+    for (int i = 0; i < 4000 && cluster.leader() != 2; ++i) {
+        cluster.step_background(1);
+        cluster.step_all();
+    }
+    CHECK(cluster.leader() == 2);
+}
+
+TEST_CASE("Two replicas of three that cannot hear each other: the third keeps a live writer, and work goes on") {
+    ClusterOptions options;
+    options.settings.minimum_hold = 2 * kMillisecond;
+    Cluster cluster(options);
+    cluster.form();
+    cluster.part({1}, {2});
+    for (int window = 0; window < 10; ++window) {
+        std::size_t const before = cluster.history(3).size();
+        for (int i = 0; i < 2000; ++i) {  // 10 ms
+            for (ReplicaId const id : {1U, 2U}) {
+                if (cluster.decided(id)) {
+                    static_cast<void>(cluster.propose(id, "x"));
+                }
+            }
+            cluster.step_all();
+        }
+        CHECK(cluster.history(3).size() > before + 100);
+    }
+}
+
+TEST_CASE("Without a majority nothing is decided, and no new, empty cluster is invented") {
+    Cluster cluster({.replicas = 5});
+    cluster.form();
+    cluster.decide("a");
+    for (ReplicaId const id : {3U, 4U, 5U}) {
+        cluster.crash(id);
+    }
+    cluster.run(500);
+    Offset const decided = cluster.replicator(1).decided();
+    CHECK(cluster.propose(1, "b") != Outcome::ok);
+    CHECK(cluster.replicator(1).decided() == decided);
+    for (ReplicaId const id : {3U, 4U, 5U}) {
+        cluster.restart(id);  // with empty memory: they are not the acceptors that were lost
+    }
+    cluster.run(2000);
+    CHECK(cluster.replicator(1).decided() == decided);
+    for (ReplicaId const id : {3U, 4U, 5U}) {
+        CHECK(cluster.replica(id).forming());
+        CHECK(cluster.replica(id).cluster_exists());
+        CHECK(cluster.region(id).own.prepared == 0);
+        CHECK_FALSE(cluster.replicator(id).leading());
+    }
+    CHECK(cluster.history(1) == Commands{"a"});
+}
+
+TEST_CASE("A minority that is cut off decides nothing; the majority goes on; together again they agree") {
+    for (Revocation const revocation : kBothRevocations) {
+        Cluster cluster({.replicas = 5, .revocation = revocation});
+        cluster.form();
+        cluster.decide("a");
+        cluster.part({1, 2}, {3, 4, 5});
+        Offset const decided = cluster.replicator(1).decided();
+        static_cast<void>(cluster.propose(1, "lost or not"));
+        REQUIRE(cluster.run_until([&] { return cluster.leader() == 3; }));
+        cluster.decide("b");
+        CHECK(cluster.replicator(1).decided() == decided);
+        CHECK(cluster.history(1) == Commands{"a"});
+        cluster.join({1, 2}, {3, 4, 5});
+        REQUIRE(cluster.run_until([&] { return cluster.leader() == 1; }));
+        cluster.decide("c");
+        CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b", "c"}); }));
+    }
+}
