@@ -23,11 +23,13 @@ WalkPlan WalkPlan::of(std::uint64_t seed) {
     static constexpr std::array<Nanoseconds, 4> kTicks{40, 100, 200, 600};
     plan.tick = kTicks[dice.below(kTicks.size())];
     plan.trouble = dice.below(4);
+    plan.calm_youth = !dice.one_in(5);
+    plan.events = 10'000 + dice.below(40'000);
     return plan;
 }
 
 Walk::Walk(WalkPlan const& plan)
-    : plan_(plan), dice_(plan.seed), cluster_(plan.cluster), judge_(plan.cluster.replicas), trouble_(plan.trouble), live_(plan.keeps_majority) {
+    : plan_(plan), dice_(plan.seed), cluster_(plan.cluster), judge_(plan.cluster.replicas), trouble_(plan.calm_youth ? 0 : plan.trouble), live_(plan.keeps_majority) {
     remembered_.reserve(kRemembered);
     cluster_.world.on_permit([this](ReplicaId id, PermitStage) { in_permit(id); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
@@ -47,15 +49,19 @@ bool Walk::run() {
 }
 
 void Walk::one_event() {
+    // One event in so many is trouble.
+    static constexpr std::array<std::uint64_t, 4> kTroubleEvery{1'000'000, 1'000, 250, 80};
+    if (dice_.one_in(kTroubleEvery[trouble_])) {
+        chaos();
+        return;
+    }
     std::uint64_t const draw = dice_.below(100);
-    if (draw < 52) {
+    if (draw < 54) {
         move_operation();
-    } else if (draw < 86) {
+    } else if (draw < 88) {
         step_some_plane();
     } else if (draw < 98) {
         client_event();
-    } else if (dice_.below(6) < 2 * trouble_) {
-        chaos();
     } else {
         discover_some();
     }
@@ -93,6 +99,7 @@ void Walk::after_plane(ReplicaId id) {
     if (life.stage != replicator.stage()) {
         life.stage = replicator.stage();
         note(Kind::stage, id, static_cast<std::uint64_t>(life.stage), replicator.tail());
+        takeovers_ += replicator.leading() ? 1 : 0;
         if (replicator.leading()) judge_.leads(replicator, id);
     }
     settle(id);
@@ -235,11 +242,25 @@ void Walk::in_permit(ReplicaId id) {
 
 // --- Trouble --------------------------------------------------------------------------------------------------------
 
-// From now on other links are slow, and there is more trouble or less.
+// From now on other links are slow, and there is more trouble or less. Now and then all is well for a while.
 void Walk::weather() {
-    trouble_ = dice_.one_in(2) ? plan_.trouble : dice_.below(plan_.trouble + 1);
+    bool const young = plan_.calm_youth && judge_.acknowledged() < 5 && event_ < plan_.events / 4;
+    trouble_ = young ? 0 : dice_.below(plan_.trouble + 1);
     slow_links_ = {};
-    for (std::uint64_t i = dice_.below(cluster_.size() + 1); i > 0; --i) slow_links_[any()] |= 1U << any();
+    if (dice_.one_in(3)) {
+        calm_down();
+        return;
+    }
+    for (std::uint64_t i = dice_.below(cluster_.size() + 1); i > 0 && !young; --i) slow_links_[any()] |= 1U << any();
+}
+
+void Walk::calm_down() {
+    for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
+        lives_[id].frozen = false;
+        if (!cluster_.alive(id)) restart(id);
+        cluster_.replica(id).shared().paused.store(false);
+        for (ReplicaId other = 1; other <= cluster_.size(); ++other) cluster_.world.heal(id, other);
+    }
 }
 
 bool Walk::up(ReplicaId id) const {
@@ -276,8 +297,19 @@ bool Walk::admitted(ReplicaId id) const {
     return load_word(cluster_.region(id).own.admitted) == cluster_.world.incarnation(id);
 }
 
-void Walk::chaos() {
+// Half of the trouble meets the leader.
+ReplicaId Walk::victim() {
     ReplicaId const id = any();
+    for (ReplicaId other = 1; other <= cluster_.size() && dice_.one_in(2); ++other) {
+        if (cluster_.alive(other) && cluster_.replica(other).replicator().stage() != Replicator::Stage::follower) {
+            return other;
+        }
+    }
+    return id;
+}
+
+void Walk::chaos() {
+    ReplicaId const id = victim();
     ReplicaId const other = any();
     SimWorld& world = cluster_.world;
     std::uint64_t const draw = dice_.below(100);
@@ -287,14 +319,16 @@ void Walk::chaos() {
             world.cut(id, other);
             if (dice_.one_in(2)) world.cut(other, id);
         }
-    } else if (draw < 40) {
+    } else if (draw < 36) {
         note(Kind::heal, id, other);
         world.heal(id, other);
         world.heal(other, id);
     } else if (draw < 50) {
         crash_some(id);
     } else if (draw < 66) {
-        if (!cluster_.alive(id)) restart(id);
+        for (ReplicaId dead = 1; dead <= cluster_.size(); ++dead) {
+            if (!cluster_.alive(dead) && dice_.one_in(2)) restart(dead);
+        }
     } else if (draw < 72) {
         note(Kind::freeze, id);
         lives_[id].frozen = true;
@@ -320,6 +354,7 @@ void Walk::chaos() {
 
 void Walk::crash_some(ReplicaId id) {
     if (!may_crash(id)) return;
+    ++crashes_;
     note(Kind::crash, id, cluster_.world.incarnation(id));
     live_ = live_ && !forming();
     for (Command const& command : lives_[id].in_flight) {
@@ -364,12 +399,7 @@ void Walk::discover_some() {
 
 void Walk::heal_everything() {
     SimWorld& world = cluster_.world;
-    for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
-        lives_[id].frozen = false;
-        if (!cluster_.alive(id)) restart(id);
-        cluster_.replica(id).shared().paused.store(false);
-        for (ReplicaId other = 1; other <= cluster_.size(); ++other) world.heal(id, other);
-    }
+    calm_down();
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
             if (id != other) world.discover(id, other);
@@ -392,6 +422,10 @@ void Walk::calm_round() {
 // Everything works again: a new command must be decided soon, and everybody must come to the same history.
 bool Walk::conclude() {
     static constexpr int kRounds = 3000;
+    statistics_ = std::to_string(cluster_.size()) + " replicas, " + std::to_string(takeovers_) + " tenures, " +
+                  std::to_string(crashes_) + " crashes, " + std::to_string(judge_.history().size()) + " executed, " +
+                  std::to_string(judge_.acknowledged()) + " acknowledged, " + std::to_string(judge_.reads()) +
+                  " reads, " + std::to_string(now_ / kMicrosecond - 1000000) + " us";
     heal_everything();
     healed_ = true;
     std::uint64_t const before = judge_.acknowledged();
@@ -530,6 +564,8 @@ std::string Walk::state() {
     }
     return text;
 }
+
+std::string Walk::statistics() const { return statistics_; }
 
 std::string Walk::reproduction() const {
     return "MU_WALK_SEED=" + std::to_string(plan_.seed) + " mu_simulation_tests -tc='*random walk*'";

@@ -45,6 +45,7 @@ struct WalkPlan {
     ClusterOptions cluster;
     bool keeps_majority = true;  // never more amnesiacs than the protocol bears: then it must be live in the end
     Nanoseconds tick = 200;      // most events take up to this long
+    bool calm_youth = true;      // trouble begins when something has been decided
     std::uint64_t trouble = 2;   // 0: calm … 3: storm; also changes on the way
 
     // Everything from the seed.
@@ -81,6 +82,7 @@ public:
     // How every replica sees itself and the others.
     [[nodiscard]] std::string state();
     [[nodiscard]] std::string reproduction() const;
+    [[nodiscard]] std::string statistics() const;  // at the end of the storm, before anything was healed
     [[nodiscard]] Judge const& judge() const noexcept { return judge_; }
     // Prints every event as it happens.
     void trace(bool on) noexcept { trace_ = on; }
@@ -128,6 +130,8 @@ private:
     void restart(ReplicaId id);
     void discover_some();
     void weather();
+    void calm_down();
+    [[nodiscard]] ReplicaId victim();
     void in_permit(ReplicaId id);
     bool conclude();
     void heal_everything();
@@ -159,6 +163,10 @@ private:
     bool live_ = true;  // nothing has happened that the protocol need not bear
     bool trace_ = false;
     bool healed_ = false;
+    std::string statistics_;
+    std::uint64_t takeovers_ = 0;
+    std::uint64_t crashes_ = 0;
+    std::uint64_t restored_ = 0;
 };
 
 [[nodiscard]] std::string describe(WalkEvent const& event);

@@ -37,6 +37,9 @@ bool walks(WalkPlan const& plan, bool trace = false) {
     bool const sound = walk.run();
     std::signal(SIGABRT, before);
     walking = nullptr;
+    if (std::getenv("MU_WALK_STATISTICS") != nullptr) {
+        std::printf("seed %llu: %s\n", static_cast<unsigned long long>(plan.seed), walk.statistics().c_str());
+    }
     if (!sound) {
         MESSAGE(walk.transcript());
         MESSAGE(walk.state());

@@ -130,7 +130,6 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
         eligible = false;
     } else if (reached >= most_applied()) {
         eligible = true;
-        shared_.lapped.store(false, std::memory_order_release);
         must_reach_by_ = 0;
     } else if (must_reach_by_ == 0) {
         must_reach_ = most_applied();
@@ -138,6 +137,13 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     } else if (now > must_reach_by_) {
         eligible = reached >= must_reach_ && eligible;
         must_reach_by_ = 0;
+    }
+    // The length of a chain does not tell whether it is the right one: a takeover has found that this one is not, and
+    // somebody who has the right one leads meanwhile. If nobody does, try again.
+    if (!shared_.lapped.load(std::memory_order_acquire)) {
+        lapped_since_ = now;
+    } else if (now - lapped_since_ > settings_.transfer_timeout) {
+        shared_.lapped.store(false, std::memory_order_release);
     }
     eligible = eligible && !shared_.lapped.load(std::memory_order_acquire);
     shared_.eligible.store(eligible, std::memory_order_release);

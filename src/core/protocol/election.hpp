@@ -58,6 +58,7 @@ class Election {
     Nanoseconds stepped_at_ = 0;
     Offset must_reach_ = 0;  // what others had applied when this replica was last measured against them
     Nanoseconds must_reach_by_ = 0;
+    Nanoseconds lapped_since_ = 0;
 };
 
 }  // namespace mu

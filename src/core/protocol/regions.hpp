@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <type_traits>
 
 #include "common/types.hpp"
@@ -138,11 +139,13 @@ struct Grant {
 // One piece of a snapshot on its way to a learner (see transfer.hpp).
 struct Piece {
     Proposal proposal = kNoProposal;  // the leader's tenure
+    Incarnation leader = 0;           // its incarnation: the learner may have seen only an earlier one
     Incarnation target = 0;           // the learner's
     std::uint64_t transfer = 0;       // which snapshot
     std::uint64_t number = 0;         // of this piece, from 1
     std::uint64_t total_bytes = 0;    // of the whole snapshot
     std::uint64_t bytes = 0;          // of this piece
+    std::uint64_t digest = 0;         // of those bytes: the write that brings them may fail, and only this one land
 };
 struct PieceTaken {
     Incarnation learner = 0;
@@ -151,6 +154,17 @@ struct PieceTaken {
 };
 
 inline constexpr std::size_t kPieceBytes = 64 * 1024;
+
+[[nodiscard]] inline std::uint64_t digest_of(std::span<std::byte const> bytes) noexcept {
+    std::uint64_t sum = 0x6d75207069656365ULL ^ bytes.size();
+    for (std::size_t at = 0; at < bytes.size(); at += 8) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, bytes.data() + at, bytes.size() - at < 8 ? bytes.size() - at : 8);
+        sum = (sum ^ word) * 0x9e3779b97f4a7c15ULL;
+        sum ^= sum >> 32U;
+    }
+    return sum;
+}
 
 // What one peer writes into this region.
 struct PeerCells {

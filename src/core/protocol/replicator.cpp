@@ -32,6 +32,10 @@ void Replicator::step(Nanoseconds now) {
     poll();
     switch (stage_) {
         case Stage::follower:
+            if (lacks_ != 0 && executor_.applied().offset >= lacks_) {
+                lacks_ = 0;
+                shared_.lapped.store(false, std::memory_order_release);
+            }
             if (shared_.leader.load(std::memory_order_acquire) == settings_.self && now >= next_attempt_) {
                 start_takeover(now);
             }

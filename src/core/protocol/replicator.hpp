@@ -98,6 +98,7 @@ class Replicator {
     [[nodiscard]] bool leading() const noexcept { return stage_ == Stage::leading; }
     [[nodiscard]] bool sealing() const noexcept { return stage_ == Stage::sealing; }
     [[nodiscard]] Proposal proposal() const noexcept { return tenure_.proposal; }
+    [[nodiscard]] Incarnation incarnation() const noexcept { return incarnation_; }
     [[nodiscard]] Offset decided() const noexcept { return decided_; }
     [[nodiscard]] Offset tail() const noexcept { return tail_.offset; }
     [[nodiscard]] Offset commit_written() const noexcept { return commit_written_; }
@@ -204,6 +205,7 @@ class Replicator {
     Offset tail_seen_ = 0;
     Nanoseconds tail_moved_at_ = 0;
     Position adopted_from_;           // where one's own chain was first changed by the adoption
+    Offset lacks_ = 0;                // lapped until this is executed
     Offset write_limit_ = 0;  // append may go this far without looking at the followers again
     ReplicaId joiner_ = kNobody;
     Offset joiner_holds_ = 0;

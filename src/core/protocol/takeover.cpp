@@ -167,6 +167,7 @@ void Replicator::adopt_if_majority(Nanoseconds now) {
     configuration_ = executor_.configuration();
     if (!copy_adopted(best)) {
         // The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
+        lacks_ = followers_[best].grant.from.offset;
         shared_.lapped.store(true, std::memory_order_release);
         abort();
         return;

@@ -68,8 +68,8 @@ void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now
     learner_ = replica;
     replicator_.hold_for_joiner(replica, executor_.applied().offset);
     // Unique beyond this leader's own count: a learner may still hold pieces of an earlier leader's incarnation.
-    piece_ = Piece{replicator_.proposal(), incarnation, replicator_.proposal() ^ (++transfers_ << 32U), 1,
-                   snapshot_.size(), 0};
+    std::uint64_t const transfer = replicator_.proposal() ^ (++transfers_ << 32U);
+    piece_ = Piece{replicator_.proposal(), replicator_.incarnation(), incarnation, transfer, 1, snapshot_.size(), 0, 0};
     send_piece(now);
 }
 
@@ -77,6 +77,7 @@ void Transfer::send_piece(Nanoseconds now) {
     std::size_t const at = (piece_.number - 1) * kPieceBytes;
     piece_.bytes = std::min(kPieceBytes, snapshot_.size() - at);
     std::span<std::byte const> const bytes = std::span(snapshot_).subspan(at, piece_.bytes);
+    piece_.digest = digest_of(bytes);
     // The piece lands before the cell that announces it: one channel, in posting order.
     side_.write(learner_, Region::background, peer_cell_at(settings_.self, &PeerCells::piece_bytes), {bytes}, 0);
     outgoing_ = Checked<Piece>::of(piece_);
@@ -161,6 +162,10 @@ bool Learner::take(ReplicaId from, Piece const& piece) {
         arriving = Arriving{};
         return false;
     }
+    if (digest_of(std::span(arriving.bytes).subspan(at)) != piece.digest) {
+        arriving.bytes.resize(at);  // not all of it is here, or something late came in between
+        return false;
+    }
     ++arriving.taken;
     if (arriving.bytes.size() >= piece.total_bytes) {
         arrived(from, piece, arriving.bytes);
@@ -189,9 +194,8 @@ void Learner::arrived(ReplicaId from, Piece const& piece, OwnedBytes const& snap
         return;  // unsound, or not ahead of what was executed here: nothing has changed
     }
     replayer_.restored();
-    shared_.lapped.store(false, std::memory_order_release);
     if (!shared_.joined.load(std::memory_order_acquire)) {
-        admitted_by_ = Tenure{from, fabric_.peer(from).incarnation, piece.proposal};
+        admitted_by_ = Tenure{from, piece.leader, piece.proposal};
         become_admitted();
     }
 }
