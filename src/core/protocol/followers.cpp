@@ -129,7 +129,10 @@ void Replicator::update(ReplicaId replica) {
     Offset const landed = followers_[settings_.self].accepted;  // one's own log is the source
     for (int i = 0; i < kSlotsPerStep && follower.cursor.offset < landed; ++i) {
         std::optional<Slot> const slot = format_.parse(fabric_.own_log(), follower.cursor);
-        MU_ASSERT(slot.has_value());
+        if (!slot) {
+            abort();  // another writer has just begun to replace what is undecided of one's own log
+            return;
+        }
         write_copy(replica, *slot);
         follower.cursor = slot->after();
     }
@@ -184,6 +187,9 @@ Offset Replicator::lowest_kept() const noexcept {
 }
 
 Outcome Replicator::append_admission(ReplicaId replica, Incarnation incarnation) {
+    if (followers_[replica].stage != Follower::Stage::idle) {
+        lose(replica, now_);  // what the earlier incarnation acknowledged must not decide the record that replaces it
+    }
     AdmitRecord const record{replica, incarnation};
     return append(SlotKind::admit, std::as_bytes(std::span(&record, 1)), {});
 }

@@ -76,11 +76,22 @@ bool Formation::abandoned_by_majority() const noexcept {
         if (member == settings_.self || view.incarnation != prepared_vector_[member]) {
             continue;  // another incarnation cannot speak for the one that prepared
         }
-        // Whoever prepared something else can no longer see, and so never form, the old vector.
-        bool const elsewhere = view.prepared != 0 && view.prepared != prepared_;
-        abandoned += view.abandoned == prepared_ || elsewhere ? 1 : 0;
+        // Whoever has prepared a later vector will never form this one. (One who has prepared an earlier one may.)
+        bool const gone_on = view.prepared_order != 0 &&
+                             static_cast<std::int64_t>(view.prepared_order - order_of(prepared_vector_)) > 0;
+        abandoned += view.abandoned == prepared_ || gone_on ? 1 : 0;
     }
     return abandoned >= settings_.majority();
+}
+
+// The vectors that one replica prepares grow in every place, so their sums grow too; a difference tells which is later
+// even if the sums wrap.
+std::uint64_t Formation::order_of(Incarnations const& vector) const noexcept {
+    std::uint64_t sum = 0;
+    for (ReplicaId const member : settings_.members) {
+        sum += vector[member];
+    }
+    return sum == 0 ? 1 : sum;
 }
 
 std::uint64_t Formation::digest_of(Incarnations const& vector) const noexcept {
@@ -95,6 +106,7 @@ std::uint64_t Formation::digest_of(Incarnations const& vector) const noexcept {
 void Formation::prepare(Incarnations const& vector) noexcept {
     prepared_vector_ = vector;
     prepared_ = digest_of(vector);
+    store_word(own_.prepared_order, order_of(vector));
     store_word(own_.prepared, prepared_);
 }
 

@@ -26,6 +26,7 @@ class Formation {
     [[nodiscard]] bool see_everybody(Incarnations& vector) const noexcept;
     [[nodiscard]] bool prepared_by_all() const noexcept;
     [[nodiscard]] bool abandoned_by_majority() const noexcept;
+    [[nodiscard]] std::uint64_t order_of(Incarnations const& vector) const noexcept;
     [[nodiscard]] std::uint64_t digest_of(Incarnations const& vector) const noexcept;
     void prepare(Incarnations const& vector) noexcept;
     void form() noexcept;

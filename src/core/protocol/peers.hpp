@@ -24,16 +24,19 @@ class PeerReader {
     // To be called with every completed read of the channel.
     void completed(Completion const& completion) noexcept {
         View& view = views_[completion.peer];
+        bool const wanted = !view.stale;
         view.outstanding = false;
+        view.stale = false;
         ++view.answers;
-        if (completion.success) {
+        if (completion.success && wanted) {
             view.present = view.arriving;
         }
     }
-    // Forgets an earlier incarnation.
+    // Forgets an earlier incarnation. A read of it that is still on its way has to end before the next one begins:
+    // both arrive in the same place.
     void reset(ReplicaId peer) noexcept {
         views_[peer].present = OwnCells{};
-        views_[peer].outstanding = false;
+        views_[peer].stale = views_[peer].outstanding;
     }
 
     [[nodiscard]] OwnCells const& view(ReplicaId peer) const noexcept { return views_[peer].present; }
@@ -49,6 +52,7 @@ class PeerReader {
         OwnCells present;
         OwnCells arriving;
         bool outstanding = false;
+        bool stale = false;  // what is on its way is of an earlier incarnation
         std::uint64_t answers = 0;
     };
     Channel& channel_;

@@ -1,5 +1,7 @@
 #include "protocol/permission.hpp"
 
+#include <algorithm>
+
 #include "common/assert.hpp"
 
 namespace mu {
@@ -72,7 +74,9 @@ std::optional<Grant> Permission::decide(ReplicaId requester, Request const& requ
         return std::nullopt;
     }
     Proposal const word = fabric_.permission();
-    if (request.proposal < word) {
+    // A replica that forgot what it once asked for may choose the same proposal again: that is another tenure.
+    bool const taken = request.proposal == word && holder_ != Tenure{requester, request.incarnation, word};
+    if (request.proposal < word || taken) {
         return refuse(request);
     }
     if (request.proposal > word && writer_keeps(requester, now)) {
@@ -93,7 +97,7 @@ Grant Permission::refuse(Request const& request) const noexcept {
     Grant grant;
     grant.proposal = request.proposal;
     grant.nonce = request.nonce;
-    grant.word = fabric_.permission();
+    grant.word = std::max(fabric_.permission(), request.proposal + 1);
     grant.incarnation = incarnation_;
     return grant;
 }
@@ -105,7 +109,8 @@ Grant Permission::accept(ReplicaId requester, Request const& request, Nanosecond
     Grant grant;
     grant.proposal = request.proposal;
     grant.nonce = request.nonce;
-    grant.key = fabric_.permit(Tenure{requester, request.incarnation, request.proposal}, *this);
+    holder_ = Tenure{requester, request.incarnation, request.proposal};
+    grant.key = fabric_.permit(holder_, *this);
     grant.word = fabric_.permission();
     grant.incarnation = incarnation_;
     // Only now is the log as the requester will find it: nobody else can change it any more.
@@ -131,6 +136,7 @@ bool Permission::admit(Tenure const& leader) noexcept {
         return false;
     }
     if (leader.proposal > fabric_.permission()) {
+        holder_ = leader;
         static_cast<void>(fabric_.permit(leader, *this));
     }
     store_word(region_.own.admitted, incarnation_);

@@ -58,6 +58,7 @@ class Permission final : private Keeper {
     std::atomic_flag turn_;
     std::array<Request, kMaxReplicas> answered_{};
     std::array<Checked<Grant>, kMaxReplicas> outgoing_{};  // must outlive the write
+    Tenure holder_;  // to whom the permission word was granted
     Nanoseconds granted_at_ = 0;
 };
 

@@ -116,6 +116,8 @@ struct OwnCells {
     // For people: what an operator on this machine asked for (see Control), and what came of it.
     std::uint64_t control = 0;
     std::uint64_t paused = 0;
+    // First formation again: grows with each vector that this replica prepares.
+    std::uint64_t prepared_order = 0;
 };
 
 // "Let tenure (proposal, incarnation) write your log." Asked again with another nonce.

@@ -101,13 +101,14 @@ void Replica::execute_decided(ReplySink* sink) {
 
 void Replica::begin_read() {
     read_at_ = replicator_.decided();
+    read_under_ = replicator_.leading() ? replicator_.proposal() : kNoProposal;
     replicator_.begin_confirm();
 }
 
 std::optional<Outcome> Replica::poll_read(ReplySink* sink) {
     advance();
     execute_decided(sink);
-    if (!replicator_.leading()) {
+    if (!replicator_.leading() || replicator_.proposal() != read_under_) {
         return Outcome::not_leader;
     }
     if (!replicator_.confirmed() || executor_.applied().offset < read_at_) {

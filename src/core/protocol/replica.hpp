@@ -82,6 +82,7 @@ class Replica {
     Learner learner_;
     bool joined_ = false;  // as the replication plane has taken it in
     Offset read_at_ = 0;
+    Proposal read_under_ = kNoProposal;
 };
 
 }  // namespace mu

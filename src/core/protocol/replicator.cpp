@@ -41,7 +41,8 @@ void Replicator::step(Nanoseconds now) {
             }
             break;
         case Stage::requesting:
-            if (now - started_at_ > settings_.grant_timeout) {
+            if (now - started_at_ > settings_.grant_timeout ||
+                (followers_[settings_.self].is_granted() && lost_own_permission())) {
                 abort();
             } else {
                 read_grants(now);
@@ -49,7 +50,11 @@ void Replicator::step(Nanoseconds now) {
             }
             break;
         case Stage::adopting:
-            seal_if_adopted(now);
+            if (lost_own_permission()) {
+                abort();
+            } else {
+                seal_if_adopted(now);
+            }
             break;
         case Stage::sealing:
         case Stage::leading:

@@ -142,7 +142,8 @@ class Replicator {
     void adopt_if_majority(Nanoseconds now);
     [[nodiscard]] ReplicaId best_chain() const noexcept;
     void execute_what_granters_have();
-    [[nodiscard]] bool copy_adopted(ReplicaId from);
+    enum class Adoption : std::uint8_t { done, behind, lost };
+    [[nodiscard]] Adoption copy_adopted(ReplicaId from);
     [[nodiscard]] bool incarnations_agree() noexcept;
     void seal_if_adopted(Nanoseconds now);
     void back_off(Nanoseconds now);

@@ -165,10 +165,13 @@ void Replicator::adopt_if_majority(Nanoseconds now) {
     }
     execute_what_granters_have();
     configuration_ = executor_.configuration();
-    if (!copy_adopted(best)) {
+    Adoption const adoption = copy_adopted(best);
+    if (adoption == Adoption::behind) {
         // The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
         lacks_ = followers_[best].grant.from.offset;
         shared_.lapped.store(true, std::memory_order_release);
+    }
+    if (adoption != Adoption::done) {
         abort();
         return;
     }
@@ -197,7 +200,7 @@ void Replicator::execute_what_granters_have() {
 
 // Brings one's own log to the adopted chain: byte for byte, keeping the original proposals, from the first slot that
 // differs. A slot that matches already is never written again.
-bool Replicator::copy_adopted(ReplicaId from) {
+Replicator::Adoption Replicator::copy_adopted(ReplicaId from) {
     Grant const& own = followers_[settings_.self].grant;
     std::span<std::byte const> const ring = fabric_.own_log();
     Follower const& source = followers_[from];
@@ -207,13 +210,15 @@ bool Replicator::copy_adopted(ReplicaId from) {
     if (other) {
         std::optional<Position> const common = common_point(source.grant, source.chain);
         if (!common) {
-            return false;
+            return Adoption::behind;
         }
         adopted_from_ = first_difference(source, *common);
     }
     for (Position at = executor_.applied(); at.offset < adopted_from_.offset;) {
         std::optional<Slot> const slot = format_.parse(ring, at);
-        MU_ASSERT(slot.has_value());
+        if (!slot) {
+            return Adoption::lost;  // another writer has just begun to replace what is undecided of one's own log
+        }
         configuration_.take(slot->header, slot->value);
         at = slot->after();
     }
@@ -227,7 +232,7 @@ bool Replicator::copy_adopted(ReplicaId from) {
             at = slot->after();
         }
     }
-    return true;
+    return Adoption::done;
 }
 
 // 4. A grant of an incarnation that the adopted chain has replaced was given by somebody without memory of what it

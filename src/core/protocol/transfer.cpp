@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/assert.hpp"
 #include "common/ordered_copy.hpp"
 
 namespace mu {
@@ -20,6 +21,9 @@ bool Transfer::step(Nanoseconds now) {
     if (!replicator_.leading() && !replicator_.sealing()) {
         learner_ = kNobody;
         return false;
+    }
+    if (learner_ != kNobody && piece_.proposal != replicator_.proposal()) {
+        finish(false);  // begun in an earlier tenure, whose hold on the ring is gone
     }
     if (learner_ == kNobody) {
         if (now >= look_at_) {
@@ -201,6 +205,7 @@ void Learner::arrived(ReplicaId from, Piece const& piece, OwnedBytes const& snap
 }
 
 void Learner::become_admitted() {
+    MU_ASSERT(executor_.configuration().incarnations[settings_.self] == incarnation_);
     if (permission_.admit(admitted_by_)) {
         admitted_by_ = Tenure{};
         shared_.joined.store(true, std::memory_order_release);
