@@ -205,6 +205,32 @@ TEST_CASE("The leader dies at every moment of a bring-up: a new one finishes it,
     }
 }
 
+TEST_CASE("A snapshot of several pieces arrives whole, though its leader stops between any two of them") {
+    std::string const large(900, 'x');
+    for (int moment = 0; moment < 30; moment += 3) {
+        ClusterOptions options{.log_bytes = 65536};
+        Formed cluster(options);
+        Commands all;
+        for (int i = 0; i < 200; ++i) {  // some 180 KB of history
+            all.push_back(std::to_string(i) + large);
+            cluster.decide(all.back());
+        }
+        cluster.crash_and_restart(3);
+        cluster.run(moment);
+        if (cluster.is_up(3)) {
+            cluster.crash(1);  // it is brought up: it may help to elect 2
+        } else {
+            cluster.stop(1);  // without it there is no majority: it goes on later
+            cluster.run(100);
+            cluster.resume(1);
+        }
+        CHECK(cluster.run_until([&] { return cluster.is_up(3) && cluster.leader() != kNobody; }));
+        cluster.decide("last");
+        all.push_back("last");
+        CHECK(cluster.run_until([&] { return cluster.all_have(all); }));
+    }
+}
+
 TEST_CASE("Grants name the grantor's incarnation: one that an earlier life has left is no grant of this one's") {
     Formed cluster;
     cluster.hold();

@@ -126,6 +126,29 @@ TEST_CASE("Two replicas of three that cannot hear each other: the third keeps a 
     }
 }
 
+TEST_CASE("A takeover that gets no majority of grants aborts, and is tried again, each time later") {
+    Cluster cluster;
+    cluster.form();
+    cluster.stop(1);
+    cluster.stop(3);  // its log stays as it was: nobody answers there
+    std::vector<Nanoseconds> aborted_at;
+    std::uint64_t aborts = cluster.replicator(2).aborts();
+    for (int i = 0; i < 4000 && aborted_at.size() < 5; ++i) {
+        cluster.step_all();
+        CHECK_FALSE(cluster.replicator(2).leading());
+        if (cluster.replicator(2).aborts() > aborts) {
+            aborts = cluster.replicator(2).aborts();
+            aborted_at.push_back(cluster.now);
+        }
+    }
+    REQUIRE(aborted_at.size() == 5);
+    for (std::size_t i = 2; i < aborted_at.size(); ++i) {
+        CHECK(aborted_at[i] - aborted_at[i - 1] > aborted_at[i - 1] - aborted_at[i - 2]);
+    }
+    cluster.resume(3);
+    CHECK(cluster.run_until([&] { return cluster.leader() == 2; }));
+}
+
 TEST_CASE("Without a majority nothing is decided, and no new, empty cluster is invented") {
     Cluster cluster({.replicas = 5});
     cluster.form();
