@@ -120,6 +120,33 @@ TEST_CASE("A new incarnation cannot speak for the one that prepared: its word do
     CHECK_FALSE(founders.joined(3));
 }
 
+TEST_CASE("Who has prepared an earlier vector may yet prepare a later one: that one is not abandoned by him") {
+    Founders founders(3);
+    founders.look();
+    founders.step_all();
+    founders.restart(3);
+    founders.look();
+    founders.step(2);  // 2 declares the first vector abandoned, and is slow from here on
+    founders.step(1);
+    founders.look(1);
+    founders.step(1);  // 1 has gone on to the second one
+    std::uint64_t const second = founders.own(1).prepared;
+    REQUIRE(second != founders.own(2).prepared);
+    founders.look(3);
+    founders.step(3);
+    founders.look(2);  // 2 has seen all that it needs to form the second one …
+    founders.world.auto_discover(false);
+    founders.restart(3);
+    founders.world.discover(1, 3);  // … and does not know of this restart
+    founders.look(1);
+    founders.step(1);
+    CHECK(founders.own(1).abandoned == second);
+    CHECK(founders.own(1).prepared == second);  // … so 1 must not go on to a third
+    founders.step(2);
+    CHECK(founders.joined(2));
+    CHECK(founders.own(2).formed == second);
+}
+
 TEST_CASE("Whoever has declared a vector abandoned never forms it, even if it sees all prepared with it, or one formed") {
     Founders founders(3);
     founders.look();

@@ -146,6 +146,18 @@ TEST_CASE("A stale incarnation's request is void: its tenure has ended with it")
     CHECK(acceptor.ask(2, make_proposal(5, 2), 2));
 }
 
+TEST_CASE("A restarted replica that chooses a proposal which its earlier life has used is refused: that was another tenure") {
+    Acceptor acceptor;
+    REQUIRE(acceptor.ask(2, make_proposal(5, 2)));
+    acceptor.world.crash(2);
+    acceptor.world.restart(2);
+    auto const refusal = acceptor.ask(2, make_proposal(5, 2), 2);
+    REQUIRE(refusal);
+    CHECK(refusal->word > refusal->proposal);
+    CHECK(refusal->key == 0);
+    CHECK(acceptor.word() == make_proposal(5, 2));
+}
+
 TEST_CASE("A request under somebody else's proposal is void") {
     Acceptor acceptor;
     CHECK_FALSE(acceptor.ask(2, make_proposal(5, 3)));

@@ -101,6 +101,19 @@ TEST_CASE("Confirmations of an earlier read do not confirm a later one") {
     CHECK(cluster.poll_read(1) != Outcome::ok);
 }
 
+TEST_CASE("A read belongs to the tenure in which it began: a later one of the same replica does not answer it") {
+    Formed cluster;
+    cluster.replica(1).begin_read();
+    for (ReplicaId const id : cluster.ids()) {
+        cluster.land(1, id);
+    }
+    REQUIRE(cluster.take_over(2, {3}));
+    cluster.propose_to(2, {2, 3}, "between");
+    cluster.depose(1, 2);
+    REQUIRE(cluster.take_over(1, {3}));
+    CHECK(cluster.poll_read(1) == Outcome::not_leader);
+}
+
 TEST_CASE("A follower answers no reads") {
     Formed cluster;
     cluster.replica(2).begin_read();
