@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "common/types.hpp"
@@ -76,8 +77,16 @@ class Channel {
 
     // Wakes a plane of `peer` if it sleeps. Only a hint: every plane also wakes by itself.
     virtual void ring(ReplicaId peer, Plane plane) noexcept = 0;
-    // Asks the processor to fetch the lines a coming log write will touch. Only a hint.
-    virtual void expect_write(ReplicaId to, std::uint64_t at, std::size_t bytes) noexcept {
+    // For media that finish a write at once: the same log write to each of `to`, stored and judged (F1) before this
+    // returns. The result is the set of those where it succeeded, bit by replica id. Nothing: this fabric completes by
+    // poll() only, or still has something to hand over; then nothing was written.
+    [[nodiscard]] virtual std::optional<std::uint32_t> write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
+                                                                     Gather const& bytes) noexcept {
+        (void)to, (void)at, (void)bytes;
+        return std::nullopt;
+    }
+    // Asks the processor to fetch the lines that a coming log write to each of `to` will touch. Only a hint.
+    virtual void expect_write(std::span<ReplicaId const> to, std::uint64_t at, std::size_t bytes) noexcept {
         (void)to, (void)at, (void)bytes;
     }
 };

@@ -14,6 +14,9 @@ namespace {
 // Room for operations between two polls without an allocation. More than any plane has outstanding.
 constexpr std::size_t kExpectedPending = 1024;
 
+// So much of a coming write is fetched ahead: more than this has left the cache again before it is written.
+constexpr std::size_t kExpectedBytes = 128 * kCacheLine;
+
 // Fetches a line for writing: a reader that has it elsewhere loses it now rather than when somebody waits for the
 // store. The compiler's own builtin fetches for reading only, unless it is told the exact processor.
 inline void prefetch_to_write(std::byte* at) noexcept {
@@ -112,14 +115,18 @@ void ShmChannel::confirm(ReplicaId to, std::uint64_t id) noexcept {
     push(Operation::confirm, to, id, link(to).writable ? Verdict::by_permission : Verdict::failed);
 }
 
-inline bool ShmChannel::judge(Pending const& pending) noexcept {
-    Link& it = links_[pending.peer];
-    if (pending.verdict == Verdict::by_life) return !it.segment->gone();
-    if (pending.verdict == Verdict::failed || !it.writable) return false;
+// To be called after a fence that follows the stores. One failure ends this tenure's writing to the peer.
+inline bool ShmChannel::judge_permission(Link& it) noexcept {
     std::atomic_ref<Proposal> const word(*it.permission);
     // Acquire: what follows a success must not be loaded before it.
     it.writable = word.load(std::memory_order_acquire) == it.proposal && !it.segment->gone();
     return it.writable;
+}
+
+inline bool ShmChannel::judge(Pending const& pending) noexcept {
+    Link& it = links_[pending.peer];
+    if (pending.verdict == Verdict::by_life) return !it.segment->gone();
+    return pending.verdict != Verdict::failed && it.writable && judge_permission(it);
 }
 
 // Judges everything that is open. The one fence stands between all stores and all loads of permission words.
@@ -149,13 +156,35 @@ void ShmChannel::ring(ReplicaId peer, Plane plane) noexcept {
     if (it.segment != nullptr) ring_doorbell(it.segment->header().doorbells[doorbell_of(plane)]);
 }
 
-void ShmChannel::expect_write(ReplicaId to, std::uint64_t at, std::size_t bytes) noexcept {
-    Link const& it = link(to);
-    if (!it.writable || at >= shape_.ring_bytes) return;
-    std::byte* const begin = it.log + at;
-    std::size_t const reach = std::min<std::size_t>(bytes, shape_.ring_bytes - at);
-    for (std::size_t i = 0; i < reach; i += kCacheLine) {
-        prefetch_to_write(begin + i);
+// The hot path: what write() and poll() do, for all followers together and without a queue in between.
+std::optional<std::uint32_t> ShmChannel::write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
+                                                       Gather const& bytes) noexcept {
+    if (posted_ != 0) return std::nullopt;  // the order of completions is the order of posting
+    std::size_t const length = ordered_bytes(bytes.head, bytes.body, bytes.tail);
+    MU_ASSERT(at <= shape_.ring_bytes && length <= shape_.ring_bytes - at);
+    for (ReplicaId const peer : to) {
+        Link const& it = link(peer);
+        if (it.writable) [[likely]]
+            ordered_copy(it.log + at, bytes.head, bytes.body, bytes.tail);
+    }
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    std::uint32_t succeeded = 0;
+    for (ReplicaId const peer : to) {
+        Link& it = links_[peer];
+        if (it.writable && judge_permission(it)) [[likely]]
+            succeeded |= 1U << peer;
+    }
+    return succeeded;
+}
+
+void ShmChannel::expect_write(std::span<ReplicaId const> to, std::uint64_t at, std::size_t bytes) noexcept {
+    if (at >= shape_.ring_bytes) return;
+    std::size_t const reach = std::min({bytes, shape_.ring_bytes - at, kExpectedBytes});
+    for (ReplicaId const peer : to) {
+        Link const& it = link(peer);
+        for (std::size_t i = 0; it.writable && i < reach; i += kCacheLine) {
+            prefetch_to_write(it.log + at + i);
+        }
     }
 }
 

@@ -31,7 +31,9 @@ public:
     void confirm(ReplicaId to, std::uint64_t id) noexcept override;
     std::size_t poll(std::span<Completion> completions) noexcept override;
     void ring(ReplicaId peer, Plane plane) noexcept override;
-    void expect_write(ReplicaId to, std::uint64_t at, std::size_t bytes) noexcept override;
+    [[nodiscard]] std::optional<std::uint32_t> write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
+                                                             Gather const& bytes) noexcept override;
+    void expect_write(std::span<ReplicaId const> to, std::uint64_t at, std::size_t bytes) noexcept override;
 
 private:
     // What a pending operation's success depends on.
@@ -58,6 +60,7 @@ private:
     void push(Operation operation, ReplicaId peer, std::uint64_t id, Verdict verdict) noexcept;
     void make_room() noexcept;
     void settle() noexcept;
+    [[nodiscard]] bool judge_permission(Link& link) noexcept;
     [[nodiscard]] bool judge(Pending const& pending) noexcept;
 
     std::array<Link, kMaxReplicas> links_;

@@ -52,6 +52,8 @@ class Replica {
     void begin_read();
     [[nodiscard]] std::optional<Outcome> poll_read(ReplySink* sink);
 
+    // May be asked from any thread.
+    [[nodiscard]] bool leads() const noexcept { return load_word(own_.leading) != 0; }
     [[nodiscard]] Replicator const& replicator() const noexcept { return replicator_; }
     [[nodiscard]] Executor const& executor() const noexcept { return executor_; }
     [[nodiscard]] Replayer const& replayer() const noexcept { return replayer_; }

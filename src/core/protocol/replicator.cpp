@@ -108,43 +108,79 @@ void Replicator::append_slot(SlotKind kind, std::span<std::byte const> prefix, s
     header.kind = kind;
     header.length = kind == SlotKind::pad ? format_.pad_length(tail_.offset)
                                           : static_cast<std::uint32_t>(prefix.size() + body.size());
-    head_.resize(sizeof header + prefix.size());
-    if (!prefix.empty()) {
-        std::memcpy(head_.data() + sizeof header, prefix.data(), prefix.size());
-    }
-    if (format_.integrity() == Integrity::checksum) {  // the checksum is over the value in one piece
-        head_.insert(head_.end(), body.begin(), body.end());
-        body = {};
-    }
-    std::uint64_t const canary = format_.seal(header, std::span<std::byte const>(head_).subspan(sizeof header));
-    std::memcpy(head_.data(), &header, sizeof header);
-
     Offset const end = tail_.offset + slot_bytes(header.length);
-    Gather const slot{head_, body, std::as_bytes(std::span(&canary, 1))};
-    for (ReplicaId const writer : writers_) {
-        log_.write(writer, Region::log, format_.place(header.offset), slot, followers_[writer].completion_id(end));
+    // Nearly always the header and what comes before the command fit into one line on the stack.
+    alignas(kCacheLine) std::array<std::byte, kCacheLine> line;
+    std::span<std::byte> head(line);
+    if (sizeof header + prefix.size() > line.size() || format_.integrity() == Integrity::checksum) {
+        head_.assign(sizeof header, std::byte{0});
+        head_.insert(head_.end(), prefix.begin(), prefix.end());
+        if (format_.integrity() == Integrity::checksum) {  // the checksum is over the value in one piece
+            head_.insert(head_.end(), body.begin(), body.end());
+            body = {};
+        }
+        head = head_;
+    } else {
+        head = head.first(sizeof header + prefix.size());
+        std::copy(prefix.begin(), prefix.end(), head.begin() + sizeof header);
     }
+    std::uint64_t const canary = format_.seal(header, head.subspan(sizeof header));
+    std::memcpy(head.data(), &header, sizeof header);
+
+    Gather const slot{head, body, std::as_bytes(std::span(&canary, 1))};
+    write_to_all(slot, header.offset, end);
     tail_ = Position{end, header.proposal};
     commit_written_ = header.commit;
     work_end_ = kind == SlotKind::empty || kind == SlotKind::pad ? work_end_ : end;
     configuration_.take(header, prefix);
-    // What the next slot of this size will touch is fetched while nobody waits.
+    // What the slot after the next one of this size will touch is fetched while nobody waits.
+    log_.expect_write(writers_, format_.place(end + slot_bytes(header.length)), slot_bytes(header.length));
+}
+
+void Replicator::write_to_all(Gather const& slot, Offset at, Offset end) {
+    std::optional<std::uint32_t> const succeeded = log_.write_at_once(writers_, format_.place(at), slot);
     for (ReplicaId const writer : writers_) {
-        log_.expect_write(writer, format_.place(end), slot_bytes(header.length));
+        if (!succeeded) {
+            log_.write(writer, Region::log, format_.place(at), slot, followers_[writer].completion_id(end));
+        } else if (((*succeeded >> writer) & 1U) != 0) {
+            followers_[writer].accepted = end;
+        } else {
+            refused_ |= 1U << writer;  // taken in by poll(), like any other failure
+        }
     }
 }
 
 void Replicator::poll() {
-    std::array<Completion, 2 * kMaxReplicas> done;
     std::size_t count = 0;
     do {
-        count = log_.poll(done);
+        count = log_.poll(completions_);
         for (std::size_t i = 0; i < count; ++i) {
-            completed(done[i]);
+            completed(completions_[i]);
         }
-    } while (count == done.size());
+    } while (count == completions_.size());
+    if (refused_ != 0) [[unlikely]] {
+        take_in_refusals();
+    }
     if (!counted_.empty()) {
         count_decided();
+    }
+}
+
+void Replicator::take_in_refusals() {
+    std::uint32_t const refused = refused_;
+    refused_ = 0;
+    for (ReplicaId const member : settings_.members) {
+        if (((refused >> member) & 1U) != 0 && stage_ != Stage::follower) {
+            write_failed(member);
+        }
+    }
+}
+
+void Replicator::write_failed(ReplicaId replica) {
+    if (replica == settings_.self) {
+        abort();
+    } else if (followers_[replica].is_written()) {
+        lose(replica, now_ + settings_.joiner_retry);
     }
 }
 
@@ -174,11 +210,7 @@ void Replicator::completed(Completion const& completion) {
         return;
     }
     if (!completion.success) {
-        if (completion.peer == settings_.self) {
-            abort();
-        } else if (follower.is_written()) {
-            lose(completion.peer, now_ + settings_.joiner_retry);
-        }
+        write_failed(completion.peer);
     } else {
         follower.accepted = std::max(follower.accepted, Follower::end_named(completion.id));
     }
@@ -233,6 +265,7 @@ void Replicator::abort() {
         replayer_.learned_decided(std::min(decided_, followers_[settings_.self].accepted));
     }
     stage_ = Stage::follower;
+    refused_ = 0;
     ++aborts_;
     store_word(region_.own.leading, 0);
     writers_.clear();

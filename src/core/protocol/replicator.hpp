@@ -165,6 +165,9 @@ class Replicator {
     // what is decided, and so would stay full.
     [[nodiscard]] std::uint64_t reserve() const noexcept { return format_.ring_bytes() / 4; }
     void append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body);
+    void write_to_all(Gather const& slot, Offset at, Offset end);
+    void take_in_refusals();
+    void write_failed(ReplicaId replica);
     void append_pad_if_needed(std::uint64_t bytes);
     void carry_commit_when_idle(Nanoseconds now);
     void write_copy(ReplicaId to, Slot const& slot);
@@ -195,9 +198,11 @@ class Replicator {
     std::array<Checked<Request>, kMaxReplicas> outgoing_{};  // must outlive the write
     std::vector<ReplicaId> writers_;                         // whom append() writes to: the confirmed
     std::vector<ReplicaId> counted_;                         // whose acceptance counts: those being taught too
-    std::vector<std::byte> head_;                            // header and prefix of the slot being written
+    std::vector<std::byte> head_;                            // of a slot whose prefix is long
+    std::array<Completion, 2 * kMaxReplicas> completions_;   // of the present poll
     Position tail_;
     Configuration configuration_;  // as of tail_
+    std::uint32_t refused_ = 0;  // writes that failed at once, bit by replica id
     Offset seal_end_ = 0;
     Offset decided_ = 0;
     Offset commit_written_ = 0;

@@ -25,9 +25,13 @@ public:
         }
         ns_per_tick_ = static_cast<double>(monotonic_now() - began) / static_cast<double>(now() - ticks);
     }
+    // Fenced, so that what is measured neither begins before nor is still under way after.
     [[nodiscard]] static std::uint64_t now() noexcept {
 #if defined(__x86_64__)
-        return __builtin_ia32_rdtsc();
+        __builtin_ia32_lfence();
+        std::uint64_t const ticks = __builtin_ia32_rdtsc();
+        __builtin_ia32_lfence();
+        return ticks;
 #else
         return static_cast<std::uint64_t>(monotonic_now());
 #endif

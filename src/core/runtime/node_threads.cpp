@@ -51,7 +51,11 @@ void Node::run_replication() {
     while (!stopping_.load(std::memory_order_acquire)) {
         std::uint32_t const ticket = fabric_.ticket(Plane::replication);
         bool busy = false;
-        if (lock_.try_lock()) {
+        // A leader's callers step the plane when they are asked to: what it works on then stays near their core. This
+        // thread does it only if nobody came since it last asked.
+        bool const callers_came = replica_.leads() && !step_wanted_.exchange(true, std::memory_order_relaxed);
+        if (!callers_came && lock_.try_lock()) {
+            step_wanted_.store(false, std::memory_order_relaxed);
             try {
                 busy = replica_.step_replication(monotonic_now(), this);
             } catch (std::exception const& error) {
@@ -61,7 +65,7 @@ void Node::run_replication() {
                 settle();
             }
             release();
-        } else {
+        } else if (!callers_came) {
             step_wanted_.store(true, std::memory_order_relaxed);  // whoever holds the plane steps it for us
         }
         rest(ticket, busy);
