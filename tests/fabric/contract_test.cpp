@@ -93,6 +93,19 @@ TEST_CASE_TEMPLATE("F2: no earlier tenure of the same replica has permission eit
     CHECK(shows(world.endpoint(2).log().bytes, 0, filled(64, 1)));
 }
 
+TEST_CASE_TEMPLATE("F1: a write that is open when the next tenure begins is judged by its own", World,
+                   MU_FABRIC_WORLDS) {
+    World world(3);
+    Driver leader(world, 1);
+    leader.lead(2, 1);
+    Driver(world, 3).lead(2, 2);
+    std::vector<std::byte> const bytes = filled(64, 1);
+    leader.channel().write(2, Region::log, 0, {bytes}, 77);
+    leader.lead(2, 3);
+    CHECK_FALSE(leader.wait_for(77));
+    CHECK(leader.write(2, Region::log, 0, {bytes}));
+}
+
 TEST_CASE_TEMPLATE("F2: an area that is used again does not bring its old bytes back", World, MU_FABRIC_WORLDS) {
     World world(3);
     Driver first(world, 1);
@@ -234,10 +247,12 @@ TEST_CASE_TEMPLATE("F5: a write that was open when its peer restarted does not c
     std::vector<std::byte> const bytes = filled(64, 1);
     world.crash(2);
     REQUIRE(eventually(world, [&] { return world.endpoint(1).peer(2).gone; }));
-    leader.channel().write(2, Region::log, 0, {bytes}, 77);
+    std::uint64_t const id = 77;
+    SUBCASE("to the log") { leader.channel().write(2, Region::log, 0, {bytes}, id); }
+    SUBCASE("to the background region") { leader.channel().write(2, Region::background, 0, {bytes}, id); }
     world.restart(2);
     REQUIRE(leader.connect(2));
-    CHECK_FALSE(leader.wait_for(77));
+    CHECK_FALSE(leader.wait_for(id));
 }
 
 // Not the sim: its world has members only, and to name another replica is its driver's fault.

@@ -1,5 +1,6 @@
 // How the shm fabric learns of lives and deaths, in processes of their own.
 #include <atomic>
+#include <fstream>
 #include <thread>
 
 #include "child.hpp"
@@ -96,7 +97,16 @@ TEST_CASE("A replica that takes its leave is gone for its peers, and nothing it 
     CHECK(leader.peer(2).gone);
 }
 
-TEST_CASE("A ring wakes a plane of a peer that sleeps, and a ring before the sleep is not lost") {
+// Whether a thread of this process sleeps in the kernel.
+bool asleep(pid_t thread) {
+    std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
+    std::string text;
+    std::getline(stat, text);
+    std::size_t const state = text.rfind(") ");
+    return state != std::string::npos && text[state + 2] == 'S';
+}
+
+TEST_CASE("One ring wakes a plane of a peer that sleeps, and a ring before the sleep is not lost") {
     ShmWorld world(2);
     Driver driver(world, 1);
     REQUIRE(driver.connect(2));
@@ -108,16 +118,16 @@ TEST_CASE("A ring wakes a plane of a peer that sleeps, and a ring before the sle
         CHECK(peer.ticket(plane) != before);
         peer.wait(plane, before, kFarTooLong);  // comes back at once
         std::uint32_t const ticket = peer.ticket(plane);
-        std::atomic<bool> awake = false;
-        std::thread sleeper([&] {
+        std::atomic<pid_t> sleeper = 0;
+        std::thread thread([&] {
+            sleeper = ::gettid();
             peer.wait(plane, ticket, kFarTooLong);
-            awake = true;
         });
-        while (!awake) {
-            driver.channel().ring(2, plane);
+        while (sleeper == 0 || !asleep(sleeper)) {
             std::this_thread::yield();
         }
-        sleeper.join();
+        driver.channel().ring(2, plane);
+        thread.join();
     }
 }
 
