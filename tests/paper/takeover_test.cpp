@@ -102,6 +102,37 @@ TEST_CASE("★ A slot that matches already is never written again: all a takeove
     }
 }
 
+TEST_CASE("★ A takeover that dies at any moment, in mid-write too, takes no decided value from anybody who holds it") {
+    for (Revocation const revocation : kBothRevocations) {
+        for (int moment = 0; moment < 8; ++moment) {
+            Formed cluster({.revocation = revocation});
+            cluster.propose_to(1, {1, 3}, "x");  // decided on 1 and 3; 2 has not got it
+            REQUIRE(cluster.decided(1));
+            cluster.ask(2);
+            cluster.grant(3, 2);
+            int landed = 0;
+            for (int i = 0; i < 10 && landed < moment; ++i) {
+                cluster.step_replication(2);
+                for (ReplicaId const target : {2U, 3U}) {
+                    while (landed < moment && cluster.pending(2, target) > 0) {
+                        cluster.land_one(2, target);
+                        ++landed;
+                    }
+                }
+            }
+            cluster.step_replication(2);
+            for (ReplicaId const target : {2U, 3U}) {  // whatever comes next is torn after its first word
+                static_cast<void>(cluster.world.land_partly(cluster.world.queue_of(2, Plane::replication, target), 1));
+            }
+            CHECK(cluster.knows(3) == Commands{"x"});
+            cluster.crash(2);
+            cluster.depose(1, 2);
+            REQUIRE(cluster.take_over(1, {3}));
+            CHECK(cluster.history(1) == Commands{"x"});
+        }
+    }
+}
+
 TEST_CASE("★ A follower is written from the first slot that differs, and not before") {
     for (Revocation const revocation : kBothRevocations) {
         Formed cluster({.revocation = revocation});
@@ -119,6 +150,23 @@ TEST_CASE("★ A follower is written from the first slot that differs, and not b
         REQUIRE(queue.size() == 2);  // the one that is missing, and the seal
         CHECK(queue.at(0).at == cluster.format.place(differs));
         CHECK(queue.at(1).at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
+    }
+}
+
+TEST_CASE("★ A leader's own log too is written only from the first slot that differs") {
+    for (Revocation const revocation : kBothRevocations) {
+        Formed cluster({.revocation = revocation});
+        cluster.propose_to(1, {1, 2, 3}, "same");
+        Offset const differs = cluster.replicator(1).tail();
+        cluster.propose_to(1, {1, 2}, "missing at 3");
+        cluster.ask(3);
+        cluster.grant(2, 3);
+        cluster.step_replication(3);
+        cluster.land(3, 2);  // the read of its chain
+        cluster.step_replication(3);
+        SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(3, Plane::replication, 3));
+        REQUIRE(queue.size() == 1);
+        CHECK(queue.front().at == cluster.format.place(differs));
     }
 }
 
