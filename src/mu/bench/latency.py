@@ -63,7 +63,7 @@ def measure_latency(
         options: keys of Cluster.
     """
     samples = Latencies()
-    with LocalCluster(replicas, None, **options) as cluster:
+    with LocalCluster(replicas, None, **{"timeout_ms": inside.WAIT_MS, **options}) as cluster:
         cluster.settle(SETTLED)
         at_leader(cluster, samples, inside.native_latencies, payload, outstanding, WARM_UP)
         at_leader(cluster, samples, inside.python_latencies, payload, WARM_UP)

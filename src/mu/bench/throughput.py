@@ -42,7 +42,7 @@ def measure_throughput(
     noted = Latencies()
     native_ns = python_ns = python_count = 0
     batches = array("q")
-    with LocalCluster(replicas, None, **options) as cluster:
+    with LocalCluster(replicas, None, **{"timeout_ms": inside.WAIT_MS, **options}) as cluster:
         cluster.settle(SETTLED)
         for turn in range(ROUNDS):
             part = count * (turn + 1) // ROUNDS - count * turn // ROUNDS
