@@ -102,7 +102,7 @@ std::optional<Slot> LogFormat::parse(std::span<std::byte const> ring, Position c
     // From here on the header is one that a member of this cluster sealed: its length is sane.
     bool const pad = header.kind == SlotKind::pad;
     MU_ASSERT(slot_bytes(header.length) <= room_to_end(at.offset));
-    Slot slot{header, std::span<std::byte const>(base + sizeof(SlotHeader), pad ? 0 : header.length)};
+    Slot const slot{header, value_of(ring, header)};
     std::uint64_t const canary =
         load_word(base + (pad ? sizeof(SlotHeader) : canary_at(header.length)), std::memory_order_acquire);
     if (canary != canary_of(header, slot.value)) {

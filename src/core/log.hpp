@@ -90,6 +90,17 @@ public:
     // The valid slot at `at` in `ring`, or nothing. Loads the stamp and the canary with acquire order, so it may run
     // while another replica writes; whoever uses the value must then check unchanged().
     [[nodiscard]] std::optional<Slot> parse(std::span<std::byte const> ring, Position const& at) const noexcept;
+    // Where the value of a slot with this header lies.
+    [[nodiscard]] std::span<std::byte const> value_of(std::span<std::byte const> ring,
+                                                      SlotHeader const& header) const noexcept {
+        std::size_t const length = header.kind == SlotKind::pad ? 0 : header.length;
+        return ring.subspan(place(header.offset) + sizeof(SlotHeader), length);
+    }
+    // Asks for the lines at `at`, which will be read soon. Only a hint.
+    void prefetch(std::span<std::byte const> ring, Offset at) const noexcept {
+        __builtin_prefetch(ring.data() + place(at));
+        __builtin_prefetch(ring.data() + place(at + kCacheLine));
+    }
     // Whether the slot that was read is still there: call after copying, before trusting the copy.
     [[nodiscard]] bool unchanged(std::span<std::byte const> ring, Slot const& slot) const noexcept;
     // The position after the last slot of the chain that starts at `from`.

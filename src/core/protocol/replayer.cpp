@@ -25,6 +25,7 @@ bool Replayer::step(Nanoseconds now) {
     if (view.proposal != writer_ || scan_.offset < executor_.applied().offset || may_change) {
         writer_ = view.proposal;
         scan_ = executor_.applied();
+        walked_.clear();
     }
     Position const before = walked_to_;
     found_ = scan(view);
@@ -43,6 +44,9 @@ bool Replayer::scan(LogView const& view) noexcept {
     Position at = scan_;
     Offset commit = decided_;
     more_ = true;
+    // What was executed is forgotten; usually that is everything.
+    std::erase_if(walked_, [&](SlotHeader const& header) { return header.offset < executor_.applied().offset; });
+    next_walked_ = 0;
     for (int i = 0; i < kSlotsPerStep && at.offset - executor_.applied().offset < format_.ring_bytes(); ++i) {
         std::optional<Slot> const slot = format_.parse(view.bytes, at);
         if (!slot) {
@@ -51,12 +55,15 @@ bool Replayer::scan(LogView const& view) noexcept {
         }
         MU_ASSERT(slot->header.commit <= slot->header.offset);
         commit = std::max(commit, slot->header.commit);
-        shared_.saw(slot->header.proposal);
+        walked_.push_back(slot->header);
         at = slot->after();
+        format_.prefetch(view.bytes, at.offset + kReadAhead);
     }
     if (at == scan_ || !fabric_.same_log(view)) {
+        walked_.clear();
         return false;
     }
+    shared_.saw(at.previous);  // proposals only grow along a chain
     scan_ = at;
     decided_ = commit;
     return true;
@@ -76,17 +83,29 @@ bool Replayer::execute_decided(LogView const& view) {
     return true;
 }
 
+// The slot at applied(): as the walk found it, if it came by; whoever uses it checks that it is unchanged either way.
+std::optional<Slot> Replayer::next_slot(LogView const& view) noexcept {
+    if (next_walked_ < walked_.size() && walked_[next_walked_].offset == executor_.applied().offset) {
+        SlotHeader const& header = walked_[next_walked_++];
+        return Slot{header, format_.value_of(view.bytes, header)};
+    }
+    return format_.parse(view.bytes, executor_.applied());
+}
+
 bool Replayer::execute_next(LogView const& view) {
-    std::optional<Slot> const slot = format_.parse(view.bytes, executor_.applied());
+    std::optional<Slot> const slot = next_slot(view);
     if (!slot) {
         return false;
     }
-    value_.resize(slot->value.size());
-    racy_copy_out(value_.data(), slot->value.data(), slot->value.size());
+    if (value_.size() < slot->value.size()) {
+        value_.resize(slot->value.size());
+    }
+    std::span<std::byte> const value = std::span(value_).first(slot->value.size());
+    racy_copy_out(value.data(), slot->value.data(), value.size());
     if (!format_.unchanged(view.bytes, *slot) || !fabric_.same_log(view)) {
         return false;
     }
-    executor_.execute(slot->header, value_, nullptr);
+    executor_.execute(slot->header, value, nullptr);
     return true;
 }
 
@@ -108,6 +127,7 @@ void Replayer::execute_own(Offset until, ReplySink* sink) {
 
 void Replayer::restored() noexcept {
     scan_ = executor_.applied();  // what was walked may have been another chain of the same length
+    walked_.clear();
     learned_decided(scan_.offset);
     publish();
 }

@@ -15,7 +15,7 @@
 namespace mu {
 
 class Replayer {
-   public:
+public:
     Replayer(Fabric& fabric, LogFormat const& format, Executor& executor, Shared& shared) noexcept;
 
     // Looks for new slots and executes decided ones, a bounded number; whether there was anything to do.
@@ -36,27 +36,32 @@ class Replayer {
     [[nodiscard]] Offset published() const noexcept { return published_; }
     [[nodiscard]] Offset chain_end() const noexcept { return std::max(scan_.offset, executor_.applied().offset); }
 
-   private:
+private:
     // A step is a bounded piece of work, so that heartbeats and requests are never kept waiting for long.
     static constexpr int kSlotsPerStep = 256;
+    // Slots come from another core's cache: those of a backlog are fetched so many bytes ahead.
+    static constexpr std::uint64_t kReadAhead = 1024;
 
     [[nodiscard]] bool scan(LogView const& view) noexcept;
     [[nodiscard]] bool execute_decided(LogView const& view);
     [[nodiscard]] bool execute_next(LogView const& view);
+    [[nodiscard]] std::optional<Slot> next_slot(LogView const& view) noexcept;
 
     Fabric& fabric_;
     LogFormat const& format_;
     Executor& executor_;
     Shared& shared_;
     OwnCells& own_;
-    Proposal writer_ = kNoProposal;  // whose log scan_ has walked
-    Position scan_;                  // the chain is valid up to here
-    Position walked_to_;             // by the last step
-    bool found_ = false;             // the last step came upon slots: perhaps there are more
+    Proposal writer_ = kNoProposal;   // whose log scan_ has walked
+    Position scan_;                   // the chain is valid up to here
+    Position walked_to_;              // by the last step
+    bool found_ = false;              // the last step came upon slots: perhaps there are more
+    std::vector<SlotHeader> walked_;  // valid slots up to scan_ that are not executed yet
+    std::size_t next_walked_ = 0;
     Offset decided_ = 0;
     Offset published_ = 0;
     bool more_ = false;
-    OwnedBytes value_;  // reused
+    OwnedBytes value_;  // reused, and never shrunk
 };
 
 }  // namespace mu

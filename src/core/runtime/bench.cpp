@@ -187,7 +187,7 @@ ThroughputResult bench_throughput(Node& node, std::size_t payload, std::size_t b
             while ((outcome = node.replica().propose(std::as_bytes(std::span(prefix)), body)) != Outcome::ok) {
                 if (!node.step_while_held()) {
                     node.release();
-                    result.outcome = outcome;
+                    result.outcome = Outcome::not_leader;
                     return result;
                 }
             }

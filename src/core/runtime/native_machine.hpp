@@ -22,8 +22,8 @@ public:
         digest_.store(digest, std::memory_order_relaxed);
         std::uint64_t const count = count_.load(std::memory_order_relaxed) + 1;
         count_.store(count, std::memory_order_relaxed);
-        reply.resize(sizeof count);
-        std::memcpy(reply.data(), &count, sizeof count);
+        auto const* const bytes = reinterpret_cast<std::byte const*>(&count);
+        reply.assign(bytes, bytes + sizeof count);
         return true;
     }
     void snapshot(OwnedBytes& out) override {
