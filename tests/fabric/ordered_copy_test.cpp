@@ -13,8 +13,8 @@ namespace mu::test {
 namespace {
 
 constexpr std::size_t kWords = 40;         // of a write; some copies move this much in one go
-constexpr std::uint64_t kLooks = 200'000;  // at least, and until so many writes have gone by:
-constexpr std::uint64_t kWrites = 20'000;
+constexpr std::uint64_t kLooks = 200'000;  // at least, and until so many words have been written:
+constexpr std::uint64_t kWordsWritten = 800'000;
 
 // Every word of write number n is n twice, so that a torn word shows.
 constexpr std::uint64_t twice(std::uint64_t n) { return n << 32U | n; }
@@ -55,7 +55,7 @@ std::uint64_t count_while_written(std::size_t words, Look const& look) {
     auto* const shared = reinterpret_cast<std::byte*>(memory.data());
     Writer const writer(shared, words);
     std::uint64_t found = 0;
-    for (std::uint64_t i = 0; i < kLooks || (load(shared, 0) & 0xffffffffU) < kWrites; ++i) {
+    for (std::uint64_t i = 0; i < kLooks || (load(shared, 0) & 0xffffffffU) < kWordsWritten / words; ++i) {
         if (look(shared, i)) ++found;
     }
     return found;

@@ -81,8 +81,8 @@ private:
 }
 
 [[nodiscard]] inline bool shows(std::span<std::byte const> shared, std::size_t at, std::span<std::byte const> bytes) {
-    std::vector<std::byte> const copy = copy_of(shared);
-    return std::memcmp(copy.data() + at, bytes.data(), bytes.size()) == 0;
+    std::vector<std::byte> const copy = copy_of(shared.subspan(at, bytes.size()));
+    return std::equal(copy.begin(), copy.end(), bytes.begin());
 }
 
 // One replica's way to the others in a test: connects, takes tenures, and waits for single operations.
