@@ -76,12 +76,12 @@ TEST_CASE("Only what the log says counts as use: judging a request does not keep
 }
 
 TEST_CASE("A table restored from a snapshot judges, replies and forgets as the saved one") {
-    Sessions original(3);
+    Sessions original(4);
     original.remember({1, 4}, ReplyStatus::ok, reply("one"));
     original.remember({2, 9}, ReplyStatus::failed, reply("two"));
     original.remember({3, 1}, ReplyStatus::ok, {});
     original.remember({1, 5}, ReplyStatus::ok, reply("one again"));
-    Sessions restored(3);
+    Sessions restored(4);
     restored.remember({9, 9}, ReplyStatus::ok, {});  // what was there before is gone
     OwnedBytes const bytes = saved(original);
     ByteReader reader(bytes);
@@ -94,6 +94,7 @@ TEST_CASE("A table restored from a snapshot judges, replies and forgets as the s
         CHECK(sessions->last_status() == ReplyStatus::failed);
         CHECK(text_of(sessions->last_reply()) == "two");
         sessions->remember({4, 1}, ReplyStatus::ok, {});
+        sessions->remember({5, 1}, ReplyStatus::ok, {});
         CHECK(sessions->judge({2, 9}) == Verdict::expired);
         CHECK(sessions->judge({1, 5}) == Verdict::repeated);
     }

@@ -154,7 +154,9 @@ TEST_CASE("A joiner gets in under constant load: it is neither kept waiting nor 
 }
 
 TEST_CASE("A joiner that stalls is not waited for for ever either") {
-    Formed cluster(small(Revocation::by_area, 300 * kMicrosecond));
+    ClusterOptions options = small(Revocation::by_area, 300 * kMicrosecond);
+    options.settings.transfer_timeout = kSecond;  // by then nobody would wait any more
+    Formed cluster(options);
     cluster.crash(3);
     REQUIRE(cluster.fill(200) == 200);
     cluster.restart(3);
