@@ -223,7 +223,9 @@ class Replica:
         Raises:
             NoLeader: not within the timeout.
         """
-        self._wait(lambda: self.status().leads, timeout, f"Replica {self.replica_id} did not become the leader")
+        nanoseconds = self._timeout_ns if timeout is None else int(timeout * 1e9)
+        if not self._node.wait_until_leading(nanoseconds):
+            raise NoLeader(f"Replica {self.replica_id} did not become the leader within {nanoseconds / 1e9:g} s")
 
     def _wait(self, look: Callable[[], T], timeout: float | None, otherwise: str) -> T:
         seconds = self._timeout_ns / 1e9 if timeout is None else timeout

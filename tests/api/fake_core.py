@@ -113,6 +113,10 @@ class FakeNode:
         self._enter(timeout_ns)
         return function()
 
+    def wait_until_leading(self, timeout_ns: int) -> bool:
+        """Whether it leads, at once."""
+        return bool(self.status()["role"] == "leader")
+
     def pause(self) -> None:
         self.paused = True
 

@@ -69,6 +69,7 @@ void bind_node(nb::module_& module) {
         .def("propose", &PyNode::propose, "command"_a, "timeout_ns"_a)
         .def("propose_many", &PyNode::propose_many, "commands"_a, "timeout_ns"_a)
         .def("read", &PyNode::read, "function"_a, "timeout_ns"_a)
+        .def("wait_until_leading", &PyNode::wait_until_leading, "timeout_ns"_a)
         .def("pause", &PyNode::pause)
         .def("resume", &PyNode::resume)
         .def("notice", &PyNode::notice)

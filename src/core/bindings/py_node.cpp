@@ -217,6 +217,11 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
     return function();
 }
 
+bool PyNode::wait_until_leading(std::int64_t timeout_ns) {
+    nb::gil_scoped_release const release;
+    return node_->wait_until_leading(monotonic_now() + timeout_ns);
+}
+
 std::vector<Nanoseconds> PyNode::bench_latency(std::size_t payload, std::size_t outstanding, std::size_t count) {
     nb::gil_scoped_release const release;
     return mu::bench_latency(*node_, payload, outstanding, count);

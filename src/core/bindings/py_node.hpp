@@ -43,6 +43,7 @@ public:
     [[nodiscard]] Offset propose(nb::bytes const& command, std::int64_t timeout_ns);
     [[nodiscard]] Offset propose_many(nb::sequence const& commands, std::int64_t timeout_ns);
     [[nodiscard]] nb::object read(nb::callable const& function, std::int64_t timeout_ns);
+    [[nodiscard]] bool wait_until_leading(std::int64_t timeout_ns);
     void pause() { node_->pause(true); }
     void resume() { node_->pause(false); }
     [[nodiscard]] std::string notice() const { return node_->fabric().notice(); }

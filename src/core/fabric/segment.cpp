@@ -112,18 +112,26 @@ Segment::~Segment() { ::munmap(base_, bytes_); }
 
 FoundSegment find_segment(std::string const& path, SegmentShape const& shape, ReplicaId replica,
                           Incarnation later_than) {
+    using Code = FabricError::Code;
     OpenFile const file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (file.descriptor < 0) {
-        return {nullptr, errno == ENOENT ? std::string() : path + " cannot be opened: " + std::strerror(errno)};
+        if (errno == ENOENT) return {};
+        Code const kind = errno == EACCES || errno == EPERM ? Code::permission_denied : Code::system;
+        return {nullptr, path + " cannot be opened: " + std::strerror(errno), kind};
     }
     struct stat status = {};
-    if (::fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode)) return {nullptr, path + " is not a file"};
-    if (status.st_uid != ::geteuid()) return {nullptr, path + " belongs to another user"};
+    if (::fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+        return {nullptr, path + " is not a file", Code::system};
+    }
+    if (status.st_uid != ::geteuid()) return {nullptr, path + " belongs to another user", Code::permission_denied};
     SegmentIdentity found;
     if (::pread(file.descriptor, &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found)) found.magic = 0;
     std::string why = mismatch(found, shape.identity(replica, 0));
     if (why.empty() && static_cast<std::uint64_t>(status.st_size) < shape.bytes()) why = "it is cut short";
-    if (!why.empty()) return {nullptr, path + " is not used: " + why};
+    if (!why.empty()) {
+        bool const other_layout = found.magic == kSegmentMagic && found.layout != kSegmentLayout;
+        return {nullptr, path + " is not used: " + why, other_layout ? Code::other_layout : Code::other_cluster};
+    }
     if (found.incarnation <= later_than) return {};
     return {std::make_shared<Segment>(file.descriptor, shape, path), {}};
 }

@@ -137,6 +137,7 @@ private:
 struct FoundSegment {
     std::shared_ptr<Segment> segment;
     std::string problem;
+    FabricError::Code kind = FabricError::Code::system;  // of the problem
 };
 [[nodiscard]] FoundSegment find_segment(std::string const& path, SegmentShape const& shape, ReplicaId replica,
                                         Incarnation later_than);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +54,14 @@ LockNote read_note(int file) noexcept {
     return note;
 }
 
+// A lock for writing, of everything.
+struct flock whole_file() noexcept {
+    struct flock lock = {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    return lock;
+}
+
 bool has_the_name(int file, std::string const& path) noexcept {
     struct stat opened = {};
     struct stat named = {};
@@ -72,12 +79,13 @@ LockFile::LockFile(std::string const& path, std::string const& whose) : path_(pa
     for (;;) {
         file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (file_ < 0) refuse_system(errno, "cannot open the lock file " + path);
-        if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+        struct flock whole = whole_file();
+        if (::fcntl(file_, F_OFD_SETLK, &whole) != 0) {
             int const error = errno;
             LockNote const holder = read_note(file_);
             ::close(file_);
             if (error == EINTR) continue;
-            if (error != EWOULDBLOCK) refuse_system(error, "cannot lock " + path);
+            if (error != EAGAIN && error != EACCES) refuse_system(error, "cannot lock " + path);
             throw FabricError(FabricError::Code::id_in_use,
                               whose + " already runs as pid " + std::to_string(holder.pid) +
                                   ". It goes on undisturbed. Stop it first, or start another replica");
@@ -89,11 +97,15 @@ LockFile::LockFile(std::string const& path, std::string const& whose) : path_(pa
     earlier_ = read_note(file_);
 }
 
-LockFile::~LockFile() {
+LockFile::~LockFile() { release(); }
+
+void LockFile::release() noexcept {
+    if (file_ < 0) return;
     // Named as long as it is locked: whoever opens the file from here on finds that it has lost its name.
     if (!keep_) ::unlink(path_.c_str());
     forget(file_);
     ::close(file_);
+    file_ = -1;
 }
 
 void LockFile::write(LockNote const& note) {
@@ -110,8 +122,8 @@ LockState look_at_lock(std::string const& path) noexcept {
     LockState state;
     int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (file < 0) return state;
-    // A shared lock is refused only by a holder; it is let go at once.
-    state.held = ::flock(file, LOCK_SH | LOCK_NB) != 0;
+    struct flock whole = whole_file();
+    state.held = ::fcntl(file, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
     state.note = read_note(file);
     ::close(file);
     return state;

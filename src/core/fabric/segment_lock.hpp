@@ -1,9 +1,10 @@
 // The lock file of a replica: at most one life of it at a time, and proof that the earlier ones have ended.
 //
-// The lock is flock's: the kernel gives it up only when the last thread of the holder has closed its files, and a
-// thread leaves the holder's memory before it closes them (do_exit: exit_mm, then exit_files). So whoever holds the
-// lock knows that no thread of an earlier life can store anything any more. Forked children would share the lock and
-// outlive that truth the other way round, blocking a restart; they close their copy at once.
+// The lock is one of an open file (fcntl's F_OFD_SETLK): whoever only wants to look can ask without taking it, and so
+// is never in the way of a replica that starts. The kernel gives it up only when the last thread of the holder has
+// closed its files, and a thread leaves the holder's memory before it closes them (do_exit: exit_mm, then exit_files).
+// So whoever holds the lock knows that no thread of an earlier life can store anything any more. Forked children would
+// share the lock and outlive that truth the other way round, blocking a restart; they close their copy at once.
 //
 // Invariant: the file that is locked is the file that has the name (looked at again after locking, because another
 // holder removes the name before it lets go).
@@ -37,7 +38,9 @@ public:
     // What the holder before this one wrote; zeros if there was none.
     [[nodiscard]] LockNote const& earlier() const noexcept { return earlier_; }
     void write(LockNote const& note);
-    // Lets go without removing the file, as a killed process would.
+    // Removes the file and lets go, before the end of this object.
+    void release() noexcept;
+    // Lets go at the end without removing the file, as a killed process would.
     void abandon() noexcept { keep_ = true; }
 
 private:

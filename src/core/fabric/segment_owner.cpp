@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace mu {
 
@@ -111,10 +112,14 @@ void SegmentOwner::publish() {
 }
 
 SegmentOwner::~SegmentOwner() {
-    if (keep_) return;
-    std::string const temporary = path_ + ".tmp";
-    ::unlink(temporary.c_str());
+    if (!keep_) leave();
+}
+
+void SegmentOwner::leave() noexcept {
+    if (std::exchange(keep_, true)) return;  // from here on the names may be a successor's
+    ::unlink((path_ + ".tmp").c_str());
     ::unlink(path_.c_str());
+    lock_.release();
 }
 
 void SegmentOwner::abandon() noexcept {

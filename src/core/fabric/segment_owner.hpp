@@ -27,6 +27,8 @@ public:
     [[nodiscard]] std::shared_ptr<Segment> const& segment() const noexcept { return segment_; }
     // What a person should know about the predecessor; empty if there was none.
     [[nodiscard]] std::string const& notice() const noexcept { return notice_; }
+    // Removes the files and lets go of the lock; the memory stays for as long as somebody uses it.
+    void leave() noexcept;
     void abandon() noexcept;
 
 private:

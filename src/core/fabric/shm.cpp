@@ -144,7 +144,15 @@ ShmFabric::~ShmFabric() {
         static_cast<void>(parts_.release());
         return;
     }
+    leave();
+}
+
+void ShmFabric::leave() noexcept {
+    if (parts_ == nullptr || parts_->process != ::getpid()) return;
     parts_->take_leave();
+    parts_->peers.stop();
+    parts_->life.leave();
+    parts_->owner.leave();
 }
 
 void ShmFabric::abandon() noexcept {
@@ -211,6 +219,8 @@ std::uint32_t ShmFabric::ticket(Plane plane) noexcept {
 void ShmFabric::wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept {
     sleep_on_doorbell(parts_->header().doorbells[doorbell_of(plane)], ticket, timeout);
 }
+
+void ShmFabric::refuse_strangers() const { parts_->peers.refuse_strangers(); }
 
 std::string ShmFabric::notice() const { return parts_->owner.notice(); }
 

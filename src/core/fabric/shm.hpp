@@ -71,10 +71,15 @@ public:
     [[nodiscard]] std::uint32_t ticket(Plane plane) noexcept;
     void wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept;
 
+    // Throws FabricError if a living replica here, under a member's name, is of another cluster, layout or user.
+    void refuse_strangers() const;
     // What a person should know: a stale segment that was replaced; why a peer's segment is not used. Else empty.
     [[nodiscard]] std::string notice() const;
     [[nodiscard]] std::string peer_problem(ReplicaId peer) const;
 
+    // Takes leave of the others and removes the files. Nothing may be posted or permitted any more; what can be read
+    // stays until the end of this object.
+    void leave() noexcept;
     // Ends as a killed process would: nothing is marked, nothing removed. For tests of the others.
     void abandon() noexcept;
 

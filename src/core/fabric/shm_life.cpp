@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "common/assert.hpp"
+#include "common/prompt_thread.hpp"
 
 namespace mu {
 
@@ -27,7 +28,9 @@ LifeThread::LifeThread(SegmentHeader& header) : header_(header) {
     }
 }
 
-LifeThread::~LifeThread() { end(leaving); }
+LifeThread::~LifeThread() { leave(); }
+
+void LifeThread::leave() noexcept { end(leaving); }
 
 void LifeThread::abandon() noexcept { end(abandoning); }
 
@@ -39,6 +42,7 @@ void LifeThread::end(State how) noexcept {
 }
 
 void LifeThread::run() noexcept {
+    become_prompt();  // also in dying: its end is what tells the others
     hold();
     shared(state_).store(holding, std::memory_order_release);
     futex_wake_all(state_);

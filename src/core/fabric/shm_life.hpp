@@ -24,6 +24,8 @@ public:
     LifeThread(LifeThread const&) = delete;
     LifeThread& operator=(LifeThread const&) = delete;
 
+    // Lets go of the words and ends, before the end of this object.
+    void leave() noexcept;
     // Ends without letting go of the words: the kernel does what it does for a killed process.
     void abandon() noexcept;
 

@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "common/prompt_thread.hpp"
 #include "fabric/segment_lock.hpp"
 #include "fabric/shm_life.hpp"
 
@@ -31,6 +32,20 @@ ShmPeers::ShmPeers(SegmentShape const& shape, std::string const& directory, std:
 }
 
 ShmPeers::~ShmPeers() { stop(); }
+
+void ShmPeers::refuse_strangers() const {
+    constexpr Incarnation kNone = ~Incarnation{0};  // nothing is to be mapped
+    for (ReplicaId const replica : shape_.members) {
+        std::string const path = segment_path(directory_, cluster_, replica);
+        FoundSegment const found = find_segment(path, shape_, replica, kNone);
+        if (found.problem.empty()) continue;
+        // What dead runs left is no obstacle; of another user's nobody can tell whether he lives.
+        if (found.kind != FabricError::Code::permission_denied && !look_at_lock(path + ".lock").held) continue;
+        throw FabricError(found.kind, "replica " + std::to_string(self_) + " of cluster " + cluster_ +
+                                          " cannot run beside replica " + std::to_string(replica) + ": " +
+                                          found.problem + ". Nothing of it was changed");
+    }
+}
 
 void ShmPeers::start() {
     for (ReplicaId const replica : shape_.members) {
@@ -81,6 +96,7 @@ std::string ShmPeers::problem(ReplicaId peer) const {
 }
 
 void ShmPeers::watch(Peer& peer) noexcept {
+    become_prompt();
     Nanoseconds absent_since = monotonic_now();
     for (;;) {
         std::shared_ptr<Segment> const found = look(peer);

@@ -25,6 +25,9 @@ public:
     ShmPeers(ShmPeers const&) = delete;
     ShmPeers& operator=(ShmPeers const&) = delete;
 
+    // Throws FabricError if a living replica under a member's name cannot be one of this cluster: then either it or
+    // this one is in the wrong place, and both would wait for ever.
+    void refuse_strangers() const;
     // Begins to look for all members but oneself.
     void start();
     void stop() noexcept;

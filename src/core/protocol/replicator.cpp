@@ -36,7 +36,7 @@ void Replicator::step(Nanoseconds now) {
                 lacks_ = 0;
                 shared_.lapped.store(false, std::memory_order_release);
             }
-            if (shared_.leader.load(std::memory_order_acquire) == settings_.self && now >= next_attempt_) {
+            if (should_lead() && now >= next_attempt_) {
                 start_takeover(now);
             }
             break;
@@ -69,6 +69,27 @@ void Replicator::step(Nanoseconds now) {
             poll();
             break;
     }
+}
+
+// Election's opinion. But when the fabric has just vouched for the leader's death, this plane draws the same conclusion
+// by itself: waiting for the other plane to wake would cost as much as the takeover.
+bool Replicator::should_lead() const noexcept {
+    ReplicaId const leader = shared_.leader.load(std::memory_order_acquire);
+    if (leader == settings_.self || leader == kNobody || !fabric_.peer(leader).gone) {
+        return leader == settings_.self;
+    }
+    bool const able = shared_.eligible.load(std::memory_order_acquire) &&
+                      !shared_.paused.load(std::memory_order_acquire) &&
+                      !shared_.halted.load(std::memory_order_acquire);
+    for (ReplicaId const member : settings_.members) {
+        if (member == settings_.self) {
+            return able;
+        }
+        if (member != leader && shared_.is_alive(member) && !fabric_.peer(member).gone) {
+            return false;  // a lower one lives: it is its turn
+        }
+    }
+    return false;
 }
 
 // --- Steady state ---------------------------------------------------------------------------------------------------

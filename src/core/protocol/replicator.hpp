@@ -166,6 +166,7 @@ class Replicator {
     [[nodiscard]] std::uint64_t reserve() const noexcept { return format_.ring_bytes() / 4; }
     void append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body);
     void write_to_all(Gather const& slot, Offset at, Offset end);
+    [[nodiscard]] bool should_lead() const noexcept;
     void take_in_refusals();
     void write_failed(ReplicaId replica);
     void append_pad_if_needed(std::uint64_t bytes);

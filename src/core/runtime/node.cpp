@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/assert.hpp"
+#include "fabric/segment.hpp"
 #include "runtime/clock.hpp"
 
 namespace mu {
@@ -34,6 +35,7 @@ Node::Node(NodeOptions options, StateMachine& machine)
       fabric_(with_background(options_.shm)),
       replica_(fabric_, format_, options_.settings, machine, fabric_.incarnation()) {
     in_flight_.reserve(64);
+    fabric_.refuse_strangers();
 }
 
 Node::~Node() { close(); }
@@ -47,6 +49,24 @@ void Node::close() noexcept {
     if (stopping_.exchange(true)) {
         return;
     }
+    end_threads();
+    answer_all();
+    give_up_leading();
+    fabric_.leave();
+    lock_.unlock();
+}
+
+void Node::abandon() noexcept {
+    if (stopping_.exchange(true)) {
+        return;
+    }
+    end_threads();
+    answer_all();
+    fabric_.abandon();
+    lock_.unlock();
+}
+
+void Node::end_threads() noexcept {
     Channel& channel = fabric_.channel(Plane::background);
     ReplicaId const self = options_.settings.self;
     for (std::thread* const thread : {&background_, &replication_}) {
@@ -56,6 +76,10 @@ void Node::close() noexcept {
             thread->join();
         }
     }
+}
+
+// Takes the plane, and keeps it.
+void Node::answer_all() noexcept {
     lock_.lock();
     closed_.store(true, std::memory_order_release);
     fail_in_flight(Outcome::indeterminate);
@@ -64,7 +88,16 @@ void Node::close() noexcept {
         finish(*request, Outcome::not_leader);
         request = next;
     }
-    lock_.unlock();
+}
+
+// Whoever holds the plane from here on finds a follower that is never stepped: nothing is stored any more.
+void Node::give_up_leading() noexcept {
+    replica_.shared().halted.store(true, std::memory_order_release);
+    try {
+        replica_.step_replication(monotonic_now(), nullptr);
+    } catch (std::exception const& error) {
+        halt(error.what());
+    }
 }
 
 std::uint32_t Node::max_command() const noexcept {
@@ -84,7 +117,7 @@ void Node::halt(char const* what) noexcept {
 // --- One request ----------------------------------------------------------------------------------------------------
 
 bool Node::try_run(ClientRequest& request) {
-    if (size_in_slot(request) > max_command() + kSessionBytes) {
+    if (request.command.size() > max_command()) {
         finish(request, Outcome::too_large);
         return true;
     }
@@ -147,6 +180,9 @@ bool Node::turned_away(ClientRequest& request, Outcome outcome) noexcept {
 
 // Whether the reason may pass by itself: followers catch up, or this replica is about to lead.
 bool Node::worth_waiting(Outcome outcome) const noexcept {
+    if (closed_.load(std::memory_order_relaxed)) {
+        return false;
+    }
     if (outcome == Outcome::not_leader) {
         return replica_.shared().leader.load(std::memory_order_acquire) == options_.settings.self &&
                !failed_.load(std::memory_order_relaxed);
@@ -376,13 +412,42 @@ void Node::fail_in_flight(Outcome outcome) {
     in_flight_.clear();
 }
 
+bool Node::wait_until_leading(Nanoseconds deadline) noexcept {
+    constexpr Nanoseconds kLook = 50 * kMillisecond;  // a closing replica wakes nobody
+    std::atomic_ref<std::uint32_t> const leading(leading_);
+    while (leading.load(std::memory_order_acquire) == 0) {
+        Nanoseconds const left = deadline - monotonic_now();
+        if (left <= 0 || closed()) {
+            return false;
+        }
+        futex_sleep(leading_, 0, std::min(left, kLook));
+    }
+    return true;
+}
+
+// Holding the plane, after a step.
+void Node::announce_leadership() noexcept {
+    std::uint32_t const leads = replica_.leads() ? 1 : 0;
+    std::atomic_ref<std::uint32_t> const leading(leading_);
+    if (leads != leading.load(std::memory_order_relaxed)) {
+        leading.store(leads, std::memory_order_release);
+        if (leads != 0) {
+            futex_wake_all(leading_);
+        }
+    }
+}
+
 void Node::step_once() {
     step_wanted_.store(false, std::memory_order_relaxed);
+    if (closed_.load(std::memory_order_relaxed)) {
+        return;
+    }
     try {
         replica_.step_replication(monotonic_now(), this);
     } catch (std::exception const& error) {
         halt(error.what());
     }
+    announce_leadership();
     if (!in_flight_.empty()) {
         settle();
     }

@@ -53,8 +53,10 @@ public:
     Node& operator=(Node const&) = delete;
 
     void start();
-    // Stops the threads and takes leave of the others. Requests still queued end as not_leader.
+    // Stops the threads, takes leave of the others and removes the segment. Requests still queued end as not_leader.
     void close() noexcept;
+    // Ends as a killed process would: nothing is marked, nothing removed. For tests of the others.
+    void abandon() noexcept;
 
     // Only if it neither has to wait for another thread nor for a follower: false, and nothing was proposed (or it was
     // and run() has to see it through).
@@ -77,6 +79,9 @@ public:
     }
     Outcome begin_exclusive_read(Nanoseconds deadline);
     void end_exclusive_read() { release(); }
+
+    // Blocks until this replica leads; false at the deadline, or when it was closed.
+    [[nodiscard]] bool wait_until_leading(Nanoseconds deadline) noexcept;
 
     void pause(bool paused) noexcept { replica_.shared().paused.store(paused, std::memory_order_release); }
 
@@ -116,6 +121,10 @@ private:
     void see_through(ClientRequest& request, bool queued, bool late);
     [[nodiscard]] bool worth_waiting(Outcome outcome) const noexcept;
     void halt(char const* what) noexcept;
+    void announce_leadership() noexcept;
+    void end_threads() noexcept;
+    void answer_all() noexcept;
+    void give_up_leading() noexcept;
 
     void finish(ClientRequest& request, Outcome outcome) noexcept;
     void enqueue(ClientRequest& request) noexcept;
@@ -138,6 +147,7 @@ private:
     std::atomic<bool> step_wanted_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<bool> closed_{false};
+    std::uint32_t leading_ = 0;  // whether this replica leads: a word to sleep on
     std::vector<InFlight> in_flight_;
     Proposal in_flight_under_ = kNoProposal;
     OwnedBytes prefix_;  // reused

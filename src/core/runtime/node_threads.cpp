@@ -2,13 +2,11 @@
 // replicas on two cores, so a thread without work sleeps, and a follower looks at its log now and then rather than at
 // every slot (facts: a follower that stares at the head of its log makes every propose dearer).
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 
+#include "common/prompt_thread.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/node.hpp"
 
@@ -18,30 +16,11 @@ namespace {
 constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;  // while callers do the leader's work
 constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;   // until the doorbell rings, or for a look anyway
 constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
-constexpr std::uint64_t kSlice = 100 * kMicrosecond;  // the shortest that the kernel grants
-constexpr int kRoundsBeforeIdle = 60;                 // naps without work before sleeping on the doorbell
-
-// As the kernel defines it; glibc has no call for it.
-struct SchedulingAttributes {
-    std::uint32_t size = sizeof(SchedulingAttributes);
-    std::uint32_t policy = 0;  // SCHED_OTHER
-    std::uint64_t flags = 0;
-    std::int32_t nice = 0;
-    std::uint32_t priority = 0;
-    std::uint64_t runtime_ns = 0;
-    std::uint64_t deadline_ns = 0;
-    std::uint64_t period_ns = 0;
-};
+constexpr int kRoundsBeforeIdle = 60;  // naps without work before sleeping on the doorbell
 
 void prepare_thread(char const* name) noexcept {
     prctl(PR_SET_NAME, name);
-    prctl(PR_SET_TIMERSLACK, 1);  // naps of microseconds mean it
-    // A plane needs the processor seldom, briefly and soon: Linux 6.12 and later take a short slice for that wish. No
-    // privilege is needed, and older kernels do without.
-    SchedulingAttributes attributes;
-    attributes.nice = getpriority(PRIO_PROCESS, 0);
-    attributes.runtime_ns = kSlice;
-    syscall(SYS_sched_setattr, 0, &attributes, 0);
+    become_prompt();
 }
 
 }  // namespace
@@ -61,6 +40,7 @@ void Node::run_replication() {
             } catch (std::exception const& error) {
                 halt(error.what());
             }
+            announce_leadership();
             if (!in_flight_.empty()) {
                 settle();
             }
