@@ -1,70 +1,10 @@
 // The whole protocol on its good days, without any chance: formation, election, decision, fail-over, bring-up.
 #include <doctest/doctest.h>
 
-#include <functional>
-
-#include "simulation/walk_cluster.hpp"
+#include "simulation/walk_parade.hpp"
 
 namespace mu::walk {
 namespace {
-
-// Everybody steps in turn, and time passes evenly.
-struct Parade : Cluster {
-    explicit Parade(std::size_t replicas, Revocation revocation = Revocation::by_area, std::size_t ballast = 0)
-        : Cluster({.replicas = replicas,
-                   .revocation = revocation,
-                   .ballast_bytes = ballast,
-                   .settings = quick_settings()}) {}
-
-    void round() {
-        now += 5 * kMicrosecond;
-        for (ReplicaId id = 1; id <= size(); ++id) {
-            if (!alive(id)) continue;
-            replica(id).step_background(now);
-            replica(id).step_replication(now, nullptr);
-        }
-    }
-    bool until(std::function<bool()> const& done, int rounds = 2000) {
-        for (int i = 0; i < rounds; ++i) {
-            if (done()) return true;
-            round();
-        }
-        return done();
-    }
-    ReplicaId leader() {
-        for (ReplicaId id = 1; id <= size(); ++id) {
-            if (alive(id) && replica(id).replicator().leading()) return id;
-        }
-        return kNobody;
-    }
-    // Proposes the next `count` commands, each decided before the next one.
-    void decide(std::uint64_t count) {
-        for (std::uint64_t i = 0; i < count; ++i) {
-            REQUIRE(until([&] { return leader() != kNobody && propose(leader(), next) == Outcome::ok; }));
-            ++next;
-            Replica& by = replica(leader());
-            Offset const end = by.replicator().tail();
-            REQUIRE(until([&] { return by.replicator().decided() >= end; }));
-        }
-    }
-    bool all_applied() {
-        for (ReplicaId id = 1; id <= size(); ++id) {
-            if (alive(id) && machine(id).history.size() != next - 1) return false;
-        }
-        return true;
-    }
-    bool same_histories() {
-        for (ReplicaId id = 1; id <= size(); ++id) {
-            for (std::uint64_t i = 0; alive(id) && i + 1 < next; ++i) {
-                if (machine(id).history[i] != i + 1) return false;
-            }
-        }
-        return true;
-    }
-
-    Nanoseconds now = kSecond;
-    std::uint64_t next = 1;
-};
 
 void form_and_decide(std::size_t replicas, Revocation revocation) {
     Parade parade(replicas, revocation);
