@@ -1,0 +1,133 @@
+"""Start-up and shut-down, interrupted at any moment: nothing that is left stops the next start."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mu
+from mu import fabric
+from tests.faults.clusters import PATIENCE, SMALL_LOG, names_in
+from tests.faults.witness import Witness
+from tests.faults.zygote import Zygote
+
+TRIALS = 80
+LONGEST = 0.03  # seconds: an idle machine opens and closes a replica in 10 ms
+
+
+@pytest.fixture
+def alone(segments: Path) -> mu.Cluster:
+    """A cluster of one."""
+    return mu.Cluster(name="alone", replicas=(1,), directory=str(segments), log_bytes=SMALL_LOG)
+
+
+def segment_of(cluster: mu.Cluster) -> Path:
+    return Path(cluster.directory) / f"mu.{cluster.name}.1"
+
+
+def test_killed_at_any_moment_of_its_life_it_can_be_started_again(
+    seed: int, alone: mu.Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After SIGKILL at any moment of opening or closing the next start succeeds, says what it cleaned up, and works."""
+    choices = random.Random(seed)
+    segment, killed, remains = segment_of(alone), 0, 0
+    with Zygote() as zygote:
+        for trial in range(TRIALS):
+            killed += zygote.fork(alone, 1, close=True).kill_after(choices.random() * LONGEST)
+            if trial % 4:
+                continue  # several deaths in a row
+            left = segment.exists()
+            remains += left
+            caplog.clear()
+            with mu.Replica.open(alone, replica_id=1, state_machine=Witness()) as replica:
+                replica.wait_until_leader(PATIENCE)
+                assert replica.execute(b"kv sum add 1", PATIENCE) == b"1"
+            assert ("removed the stale segment of a dead run" in caplog.text) == left, caplog.text
+            assert names_in(alone.directory) == []
+    assert killed, "every life was shorter than the shortest: this test saw nothing"
+    assert remains, "no death left a segment: this test saw nothing"
+
+
+def test_looking_at_a_replica_never_keeps_it_from_starting(alone: mu.Cluster) -> None:
+    """Whoever asks for a status all the time is not in the way of a replica that starts."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            fabric.peek(alone, 1)
+
+    lookers = [threading.Thread(target=look, daemon=True) for _ in range(2)]
+    for each in lookers:
+        each.start()
+    try:
+        for _ in range(30):
+            mu.Replica.open(alone, replica_id=1, state_machine=Witness()).close()
+    finally:
+        over.set()
+        for each in lookers:
+            each.join()
+
+
+def test_clean_removes_what_a_kill_left(alone: mu.Cluster) -> None:
+    """What remains of a killed replica goes with `mu clean`, which says so, and never while it lives."""
+    segment = segment_of(alone)
+    with Zygote() as zygote:
+        fork = zygote.fork(alone, 1)
+        wait_for_segment(segment)
+        assert fabric.clean(alone.directory) == []
+        assert segment.exists()
+        assert fork.kill_after(0)
+    assert segment.exists()
+    assert len(fabric.clean(alone.directory)) == 1
+    assert names_in(alone.directory) == []
+
+
+@pytest.fixture
+def command(alone: mu.Cluster) -> Iterator[subprocess.Popen[bytes]]:
+    """`mu replica`, beginning to start."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import mu.cli; mu.cli.main()", "replica", "--id", "1"],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "MU_NAME": alone.name,
+            "MU_REPLICAS": "1",
+            "MU_DIRECTORY": alone.directory,
+            "MU_LOG_BYTES": str(alone.log_bytes),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_leaves_nothing(
+    alone: mu.Cluster, command: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
+    """Ctrl-C, or a polite request to end, closes the replica: nothing is left in the directory."""
+    wait_for_segment(segment_of(alone))
+    command.send_signal(number)
+    output = command.communicate(timeout=PATIENCE)[0].decode()
+    assert names_in(alone.directory) == []
+    assert command.returncode == 0, output
+    assert "Traceback" not in output
+
+
+def wait_for_segment(segment: Path) -> None:
+    over = threading.Event()
+    for _ in range(int(PATIENCE / 0.001)):
+        if segment.exists():
+            return
+        over.wait(0.001)
+    raise AssertionError("the replica did not start")
