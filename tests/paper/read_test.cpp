@@ -55,12 +55,26 @@ TEST_CASE("After ok, whatever was decided when the read began is executed") {
 TEST_CASE("A read does not wait for what was proposed but not decided when it began") {
     Formed cluster;
     REQUIRE(cluster.propose(1, "a") == Outcome::ok);
-    cluster.lose(1, 2);
     cluster.replica(1).begin_read();
     cluster.land(1, 1);
+    REQUIRE(cluster.world.fail(cluster.world.queue_of(1, Plane::replication, 2)));  // the write, not the confirmation
     CHECK(cluster.poll_read(1) == std::nullopt);
-    cluster.land(1, 3);
+    cluster.land(1, 2);
     CHECK(cluster.poll_read(1) == Outcome::ok);
+    CHECK(cluster.history(1).empty());
+}
+
+TEST_CASE("A read waits until what was decided when it began is executed here, wherever it was decided") {
+    Formed cluster;
+    cluster.propose_to(1, {2, 3}, "a");  // decided, while the leader's own store is still on its way
+    REQUIRE(cluster.decided(1));
+    cluster.replica(1).begin_read();
+    cluster.land(1, 2);
+    cluster.land(1, 3);
+    CHECK(cluster.poll_read(1) == std::nullopt);
+    cluster.land(1, 1);
+    CHECK(cluster.poll_read(1) == Outcome::ok);
+    CHECK(cluster.history(1) == Commands{"a"});
 }
 
 TEST_CASE("A deposed leader's read is never answered, though it still believes to lead: its state may be old") {
@@ -88,17 +102,23 @@ TEST_CASE("A read at a leader that has lost its own log ends with not_leader") {
 }
 
 TEST_CASE("Confirmations of an earlier read do not confirm a later one") {
-    Formed cluster;
-    cluster.replica(1).begin_read();
-    cluster.land(1, 2);
-    cluster.land(1, 3);
-    REQUIRE(cluster.take_over(2, {3}));  // after they were given, before the next read begins
-    cluster.replica(1).begin_read();
-    cluster.land(1, 1);
-    CHECK(cluster.poll_read(1) == std::nullopt);
-    cluster.land(1, 2);
-    cluster.land(1, 3);
-    CHECK(cluster.poll_read(1) != Outcome::ok);
+    for (bool const polled : {false, true}) {
+        Formed cluster;
+        cluster.replica(1).begin_read();
+        cluster.land(1, 2);
+        cluster.land(1, 3);
+        if (polled) {
+            CHECK(cluster.poll_read(1) == Outcome::ok);
+        }
+        REQUIRE(cluster.take_over(2, {3}));  // after they were given, before the next read begins
+        cluster.replica(1).begin_read();
+        CHECK(cluster.poll_read(1) == std::nullopt);
+        cluster.land(1, 1);
+        CHECK(cluster.poll_read(1) == std::nullopt);
+        cluster.land(1, 2);
+        cluster.land(1, 3);
+        CHECK(cluster.poll_read(1) != Outcome::ok);
+    }
 }
 
 TEST_CASE("A read belongs to the tenure in which it began: a later one of the same replica does not answer it") {
