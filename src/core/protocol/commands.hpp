@@ -30,7 +30,7 @@ constexpr std::size_t commands_prefix_bytes(std::size_t count) noexcept {
 // Walks over the commands of a slot's value. A value that does not add up ends the walk early: it was sealed by a
 // member, so that cannot happen, but nothing is read beyond it either way.
 class CommandReader {
-   public:
+public:
     struct Command {
         SessionRequest session;
         std::span<std::byte const> bytes;
@@ -70,7 +70,7 @@ class CommandReader {
         return true;
     }
 
-   private:
+private:
     std::span<std::byte const> value_;
     std::uint32_t count_ = 0;
     std::uint32_t taken_ = 0;

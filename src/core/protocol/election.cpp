@@ -47,7 +47,7 @@ void Election::beat(Nanoseconds now) noexcept {
         return;
     }
     store_word(own_.heartbeat_period_ns, static_cast<std::uint64_t>(every));
-    store_word(own_.heartbeat, own_.heartbeat + 1);
+    count_word(own_.heartbeat);
 }
 
 void Election::observe(ReplicaId peer, Nanoseconds now) noexcept {

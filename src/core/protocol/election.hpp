@@ -15,7 +15,7 @@
 namespace mu {
 
 class Election {
-   public:
+public:
     static constexpr std::uint32_t kMaxScore = 15;
     static constexpr std::uint32_t kDeadBelow = 2;
     static constexpr std::uint32_t kAliveFrom = 6;
@@ -27,7 +27,7 @@ class Election {
     [[nodiscard]] Nanoseconds due() const noexcept { return beat_at_; }
     [[nodiscard]] Nanoseconds period(Nanoseconds now) const noexcept;
 
-   private:
+private:
     struct Pulse {
         Incarnation incarnation = 0;
         std::uint64_t heartbeat = 0;

@@ -30,26 +30,26 @@ struct AdmitRecord {
 
 // Where replies go on the leader.
 class ReplySink {
-   public:
+public:
     virtual ~ReplySink() = default;
     virtual void reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) = 0;
 };
 
 class Executor {
-   public:
+public:
     Executor(StateMachine& machine, std::uint64_t max_sessions) : machine_(machine), sessions_(max_sessions) {}
 
     // Executes the slot at applied(). `value` is private memory of this replica.
     void execute(SlotHeader const& header, std::span<std::byte const> value, ReplySink* sink);
     // For as long as a run of execute() calls lasts, however it ends.
     class Run {
-       public:
+    public:
         explicit Run(Executor& executor) : machine_(executor.machine_) { machine_.begin_run(); }
         ~Run() { machine_.end_run(); }
         Run(Run const&) = delete;
         Run& operator=(Run const&) = delete;
 
-       private:
+    private:
         StateMachine& machine_;
     };
 
@@ -62,7 +62,7 @@ class Executor {
     // False if the snapshot is unsound or not ahead of applied(): then nothing has changed.
     [[nodiscard]] bool restore(std::span<std::byte const> snapshot);
 
-   private:
+private:
     void execute_commands(Offset slot, std::span<std::byte const> value, ReplySink* sink);
     [[nodiscard]] ReplyStatus execute_one(CommandReader::Command const& command);
 

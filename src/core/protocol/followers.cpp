@@ -146,8 +146,7 @@ void Replicator::update(ReplicaId replica) {
 void Replicator::write_copy(ReplicaId to, Slot const& slot) {
     std::uint64_t const canary = format_.canary(slot);
     Gather const bytes{std::as_bytes(std::span(&slot.header, 1)), slot.value, std::as_bytes(std::span(&canary, 1))};
-    log_.write(to, Region::log, format_.place(slot.header.offset), bytes,
-               followers_[to].completion_id(slot.end()));
+    log_.write(to, Region::log, format_.place(slot.header.offset), bytes, followers_[to].completion_id(slot.end()));
 }
 
 // The follower leaves this tenure. What it acknowledged stays decided where it was counted, and counts no more.

@@ -77,8 +77,8 @@ bool Formation::abandoned_by_majority() const noexcept {
             continue;  // another incarnation cannot speak for the one that prepared
         }
         // Whoever has prepared a later vector will never form this one. (One who has prepared an earlier one may.)
-        bool const gone_on = view.prepared_order != 0 &&
-                             static_cast<std::int64_t>(view.prepared_order - order_of(prepared_vector_)) > 0;
+        bool const gone_on =
+            view.prepared_order != 0 && static_cast<std::int64_t>(view.prepared_order - order_of(prepared_vector_)) > 0;
         abandoned += view.abandoned == prepared_ || gone_on ? 1 : 0;
     }
     return abandoned >= settings_.majority();

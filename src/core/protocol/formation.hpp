@@ -14,7 +14,7 @@
 namespace mu {
 
 class Formation {
-   public:
+public:
     Formation(Fabric& fabric, PeerReader& peers, Settings const& settings, Shared& shared,
               Incarnation incarnation) noexcept;
 
@@ -22,7 +22,7 @@ class Formation {
     // Some member is formed already: this replica has to be brought up by its leader.
     [[nodiscard]] bool cluster_exists() const noexcept { return cluster_exists_; }
 
-   private:
+private:
     [[nodiscard]] bool see_everybody(Incarnations& vector) const noexcept;
     [[nodiscard]] bool prepared_by_all() const noexcept;
     [[nodiscard]] bool abandoned_by_majority() const noexcept;

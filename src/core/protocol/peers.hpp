@@ -9,7 +9,7 @@
 namespace mu {
 
 class PeerReader {
-   public:
+public:
     explicit PeerReader(Channel& channel) noexcept : channel_(channel) {}
 
     // Asks for a fresh copy, unless one is already on its way.
@@ -47,7 +47,7 @@ class PeerReader {
         return position ? position->offset : 0;
     }
 
-   private:
+private:
     struct View {
         OwnCells present;
         OwnCells arriving;

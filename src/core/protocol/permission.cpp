@@ -8,7 +8,7 @@ namespace mu {
 
 // A try-lock between the two planes of one replica.
 class Permission::Turn {
-   public:
+public:
     explicit Turn(std::atomic_flag& flag) noexcept
         : flag_(flag), mine_(!flag.test_and_set(std::memory_order_acquire)) {}
     ~Turn() {
@@ -20,7 +20,7 @@ class Permission::Turn {
     Turn& operator=(Turn const&) = delete;
     [[nodiscard]] bool mine() const noexcept { return mine_; }
 
-   private:
+private:
     std::atomic_flag& flag_;
     bool mine_;
 };

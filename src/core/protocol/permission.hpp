@@ -21,7 +21,7 @@
 namespace mu {
 
 class Permission final : private Keeper {
-   public:
+public:
     Permission(Fabric& fabric, LogFormat const& format, Settings const& settings, Shared& shared,
                Incarnation incarnation) noexcept;
 
@@ -35,7 +35,7 @@ class Permission final : private Keeper {
     // incarnation may have promised, then vote. False: not now.
     [[nodiscard]] bool admit(Tenure const& leader) noexcept;
 
-   private:
+private:
     class Turn;
 
     [[nodiscard]] std::optional<Grant> decide(ReplicaId requester, Request const& request, Nanoseconds now) noexcept;
@@ -58,7 +58,7 @@ class Permission final : private Keeper {
     std::atomic_flag turn_;
     std::array<Request, kMaxReplicas> answered_{};
     std::array<Checked<Grant>, kMaxReplicas> outgoing_{};  // must outlive the write
-    Tenure holder_;  // to whom the permission word was granted
+    Tenure holder_;                                        // to whom the permission word was granted
     Nanoseconds granted_at_ = 0;
 };
 

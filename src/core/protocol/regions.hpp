@@ -67,6 +67,10 @@ template <class T>
 inline void store_word(std::uint64_t& word, std::uint64_t value) noexcept {
     std::atomic_ref<std::uint64_t>(word).store(value, std::memory_order_release);
 }
+// Of a counter that both planes of its owner advance.
+inline void count_word(std::uint64_t& word) noexcept {
+    std::atomic_ref<std::uint64_t>(word).fetch_add(1, std::memory_order_release);
+}
 [[nodiscard]] inline std::uint64_t load_word(std::uint64_t const& word) noexcept {
     return std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(word)).load(std::memory_order_acquire);
 }
@@ -97,22 +101,22 @@ enum class Control : std::uint64_t { none = 0, pause = 1, resume = 2 };
 
 // What an owner publishes about itself. Plain words, each a lower bound or a flag; read whole by peers.
 struct OwnCells {
-    // Background plane.
+    // Background plane (the heartbeat: both).
     alignas(kCacheLine) std::uint64_t heartbeat = 0;
     std::uint64_t heartbeat_period_ns = 0;
     std::uint64_t incarnation = 0;
-    std::uint64_t admitted = 0;    // equals `incarnation` once this replica may grant and count
-    std::uint64_t leader = 0;      // whom this replica takes for the leader (for status)
+    std::uint64_t admitted = 0;  // equals `incarnation` once this replica may grant and count
+    std::uint64_t leader = 0;    // whom this replica takes for the leader (for status)
     // First formation (see formation.hpp): digests of vectors of incarnations.
     std::uint64_t prepared = 0;
     std::uint64_t formed = 0;
     std::uint64_t abandoned = 0;
     // Replication plane.
     alignas(kCacheLine) PositionCells applied;  // everything below is executed here
-    std::uint64_t fuo = 0;                          // first undecided offset, as far as known here
-    std::uint64_t chain_end = 0;                    // accepted up to here
-    std::uint64_t eligible = 0;                     // may lead: admitted, and not behind what others have applied
-    std::uint64_t leading = 0;                      // the proposal of the sealed tenure, 0 if not leading
+    std::uint64_t fuo = 0;                      // first undecided offset, as far as known here
+    std::uint64_t chain_end = 0;                // accepted up to here
+    std::uint64_t eligible = 0;                 // may lead: admitted, and not behind what others have applied
+    std::uint64_t leading = 0;                  // the proposal of the sealed tenure, 0 if not leading
     // For people: what an operator on this machine asked for (see Control), and what came of it.
     std::uint64_t control = 0;
     std::uint64_t paused = 0;
@@ -187,7 +191,7 @@ static_assert(sizeof(PeerCells) % kCacheLine == 0);
 
 // Where a cell of peer `writer` lies in the region of another.
 template <class Member>
-[[nodiscard]] std::uint64_t peer_cell_at(ReplicaId writer, Member PeerCells::*member) noexcept {
+[[nodiscard]] std::uint64_t peer_cell_at(ReplicaId writer, Member PeerCells::* member) noexcept {
     static_assert(std::is_trivially_copyable_v<Member>);
     alignas(PeerCells) static constexpr std::byte storage[sizeof(PeerCells)]{};
     auto const* const cells = reinterpret_cast<PeerCells const*>(storage);

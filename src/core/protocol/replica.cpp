@@ -60,6 +60,7 @@ bool Replica::step_replication(Nanoseconds now, ReplySink* sink) {
         replicator_.abort();
         return false;
     }
+    beat(now);
     if (!join()) {
         return learner_.step();
     }
@@ -74,6 +75,15 @@ bool Replica::step_replication(Nanoseconds now, ReplySink* sink) {
         busy = replayer_.step(now) || busy;
     }
     return busy;
+}
+
+// What a heartbeat vouches for is this plane, so it beats too: on a crowded machine one thread of a replica may have to
+// wait for the processor for long, but seldom all of them.
+void Replica::beat(Nanoseconds now) noexcept {
+    if (now - beaten_at_ >= settings_.heartbeat_period && !shared_.paused.load(std::memory_order_acquire)) {
+        beaten_at_ = now;
+        count_word(own_.heartbeat);
+    }
 }
 
 // Takes in that this replica has become a voter: by first formation, or by having been brought up.

@@ -20,9 +20,8 @@
 namespace mu {
 
 class Replica {
-   public:
-    Replica(Fabric& fabric, LogFormat const& format, Settings settings, StateMachine& machine,
-            Incarnation incarnation);
+public:
+    Replica(Fabric& fabric, LogFormat const& format, Settings settings, StateMachine& machine, Incarnation incarnation);
 
     // --- Background plane ---
     void step_background(Nanoseconds now);
@@ -63,8 +62,9 @@ class Replica {
     [[nodiscard]] Incarnation incarnation() const noexcept { return incarnation_; }
     [[nodiscard]] LogFormat const& format() const noexcept { return format_; }
 
-   private:
+private:
     void obey();
+    void beat(Nanoseconds now) noexcept;
     [[nodiscard]] bool join();
 
     Settings settings_;
@@ -84,6 +84,7 @@ class Replica {
     Learner learner_;
     bool joined_ = false;  // as the replication plane has taken it in
     Offset read_at_ = 0;
+    Nanoseconds beaten_at_ = 0;
     Proposal read_under_ = kNoProposal;
 };
 

@@ -36,6 +36,7 @@ void Replicator::step(Nanoseconds now) {
                 lacks_ = 0;
                 shared_.lapped.store(false, std::memory_order_release);
             }
+            heed_deaths();
             if (should_lead() && now >= next_attempt_) {
                 start_takeover(now);
             }
@@ -90,6 +91,20 @@ bool Replicator::should_lead() const noexcept {
         }
     }
     return false;
+}
+
+// A death is news: whatever made earlier attempts fail, this one should not wait for it.
+void Replicator::heed_deaths() noexcept {
+    Incarnation deaths = 0;
+    for (ReplicaId const member : settings_.members) {
+        PeerState const state = fabric_.peer(member);
+        deaths += member != settings_.self && state.gone ? state.incarnation : 0;
+    }
+    if (deaths != deaths_) {
+        deaths_ = deaths;
+        backoff_ = 0;
+        next_attempt_ = 0;
+    }
 }
 
 // --- Steady state ---------------------------------------------------------------------------------------------------
@@ -281,6 +296,11 @@ void Replicator::abort() {
     if (stage_ == Stage::follower) {
         return;
     }
+    if (leading()) {
+        // Whoever took over took this replica for dead. It has to see it alive again before it yields; asking sooner
+        // would only take the permissions from one another in turn.
+        backoff_ = std::max(backoff_, kDeposedBeats * settings_.heartbeat_period);
+    }
     if (sealing() || leading()) {
         // A majority may have decided what one's own log does not hold.
         replayer_.learned_decided(std::min(decided_, followers_[settings_.self].accepted));
@@ -397,8 +417,7 @@ void Replicator::watch_recycling(Nanoseconds now) {
     Offset const bound = recycle_bound();
     std::vector<ReplicaId> const counted = counted_;
     for (ReplicaId const writer : counted) {
-        if (writer != settings_.self && followers_[writer].applied == bound &&
-            counted_.size() > settings_.majority()) {
+        if (writer != settings_.self && followers_[writer].applied == bound && counted_.size() > settings_.majority()) {
             lose(writer, now + settings_.stall_limit);
         }
     }

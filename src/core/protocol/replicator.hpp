@@ -53,19 +53,21 @@ struct Follower {
     Nanoseconds asked_at = 0;
     Nanoseconds retry_at = 0;
     Grant grant;
-    bool chain_read = false;      // `chain` holds [grant.from, grant.end)
+    bool chain_read = false;  // `chain` holds [grant.from, grant.end)
     std::uint32_t reads_left = 0;
-    OwnedBytes chain;                  // ring-shaped
-    Position cursor;              // the next slot to teach
-    Offset accepted = 0;          // end of the last slot that succeeded there under this tenure
-    Offset applied = 0;           // recycling waits for this
+    OwnedBytes chain;     // ring-shaped
+    Position cursor;      // the next slot to teach
+    Offset accepted = 0;  // end of the last slot that succeeded there under this tenure
+    Offset applied = 0;   // recycling waits for this
 
     // Completions name the grant they were made under, so that a late one of an earlier grant counts for nothing.
     static constexpr unsigned kGrantShift = 52;
     [[nodiscard]] std::uint64_t completion_id(Offset end) const noexcept {
         return (nonce << kGrantShift) | (end / kSlotAlignment);
     }
-    [[nodiscard]] bool owns(std::uint64_t id) const noexcept { return (id ^ (nonce << kGrantShift)) >> kGrantShift == 0; }
+    [[nodiscard]] bool owns(std::uint64_t id) const noexcept {
+        return (id ^ (nonce << kGrantShift)) >> kGrantShift == 0;
+    }
     [[nodiscard]] static Offset end_named(std::uint64_t id) noexcept {
         return (id & ((1ULL << kGrantShift) - 1)) * kSlotAlignment;
     }
@@ -75,7 +77,7 @@ struct Follower {
 };
 
 class Replicator {
-   public:
+public:
     enum class Stage : std::uint8_t { follower, requesting, adopting, sealing, leading };
 
     Replicator(Fabric& fabric, LogFormat const& format, Settings const& settings, Shared& shared,
@@ -131,7 +133,10 @@ class Replicator {
     Outcome append_admission(ReplicaId replica, Incarnation incarnation);
     void abort();
 
-   private:
+private:
+    // Until a peer that took this replica for dead has seen so many heartbeats that it takes it for alive again.
+    static constexpr Nanoseconds kDeposedBeats = 10;
+
     // takeover.cpp
     void start_takeover(Nanoseconds now);
     void ask(ReplicaId replica, Nanoseconds now);
@@ -167,6 +172,7 @@ class Replicator {
     void append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body);
     void write_to_all(Gather const& slot, Offset at, Offset end);
     [[nodiscard]] bool should_lead() const noexcept;
+    void heed_deaths() noexcept;
     void take_in_refusals();
     void write_failed(ReplicaId replica);
     void append_pad_if_needed(std::uint64_t bytes);
@@ -203,16 +209,16 @@ class Replicator {
     std::array<Completion, 2 * kMaxReplicas> completions_;   // of the present poll
     Position tail_;
     Configuration configuration_;  // as of tail_
-    std::uint32_t refused_ = 0;  // writes that failed at once, bit by replica id
+    std::uint32_t refused_ = 0;    // writes that failed at once, bit by replica id
     Offset seal_end_ = 0;
     Offset decided_ = 0;
     Offset commit_written_ = 0;
-    Offset work_end_ = 0;             // of the last slot that followers should come to execute
-    bool nudge_ = false;              // a follower was confirmed: a new slot makes its log count
+    Offset work_end_ = 0;  // of the last slot that followers should come to execute
+    bool nudge_ = false;   // a follower was confirmed: a new slot makes its log count
     Offset tail_seen_ = 0;
     Nanoseconds tail_moved_at_ = 0;
-    Position adopted_from_;           // where one's own chain was first changed by the adoption
-    Offset lacks_ = 0;                // lapped until this is executed
+    Position adopted_from_;   // where one's own chain was first changed by the adoption
+    Offset lacks_ = 0;        // lapped until this is executed
     Offset write_limit_ = 0;  // append may go this far without looking at the followers again
     ReplicaId joiner_ = kNobody;
     Offset joiner_holds_ = 0;
@@ -220,6 +226,7 @@ class Replicator {
     Nanoseconds started_at_ = 0;
     Nanoseconds next_attempt_ = 0;
     Nanoseconds backoff_ = 0;
+    Incarnation deaths_ = 0;  // of peers known to have ended, added up: whether there is a new one
     Nanoseconds took_over_in_ = 0;
     Nanoseconds now_ = 0;  // of the present step
     std::uint64_t confirm_round_ = 0;

@@ -21,7 +21,7 @@ enum class ReplyStatus : std::uint32_t {
 };
 
 class Sessions {
-   public:
+public:
     enum class Verdict : std::uint8_t { fresh, repeated, expired, stale };
 
     explicit Sessions(std::uint64_t limit) : limit_(limit) {}
@@ -80,7 +80,7 @@ class Sessions {
     [[nodiscard]] std::size_t size() const noexcept { return clients_.size(); }
     [[nodiscard]] std::uint64_t limit() const noexcept { return limit_; }
 
-   private:
+private:
     struct Client {
         std::uint64_t number = 0;
         ReplyStatus status = ReplyStatus::ok;

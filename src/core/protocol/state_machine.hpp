@@ -9,9 +9,8 @@
 
 namespace mu {
 
-
 class StateMachine {
-   public:
+public:
     virtual ~StateMachine() = default;
 
     // Executes one command and leaves its reply in `reply` (empty on entry). Called in log order, once per command.

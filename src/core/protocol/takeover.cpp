@@ -127,8 +127,8 @@ void Replicator::read_chain(ReplicaId replica) {
     while (at < end) {
         std::uint64_t const part = std::min(end - at, format_.room_to_end(at));
         ++follower.reads_left;
-        log_.read(replica, Region::log, format_.place(at),
-                  std::span(follower.chain).subspan(format_.place(at), part), follower.nonce);
+        log_.read(replica, Region::log, format_.place(at), std::span(follower.chain).subspan(format_.place(at), part),
+                  follower.nonce);
         at += part;
     }
 }

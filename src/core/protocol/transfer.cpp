@@ -7,8 +7,7 @@
 
 namespace mu {
 
-Transfer::Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor,
-                   Replicator& replicator)
+Transfer::Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor, Replicator& replicator)
     : fabric_(fabric),
       settings_(settings),
       shared_(shared),

@@ -22,13 +22,13 @@ namespace mu {
 
 // The leader's side; one learner at a time.
 class Transfer {
-   public:
+public:
     Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor, Replicator& replicator);
 
     // Whether something is under way (so that the plane does not sleep long).
     bool step(Nanoseconds now);
 
-   private:
+private:
     void look_for_learner(Nanoseconds now);
     [[nodiscard]] bool needs_snapshot(ReplicaId replica, Incarnation incarnation) const noexcept;
     void begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now);
@@ -54,13 +54,13 @@ class Transfer {
 
 // The learner's side.
 class Learner {
-   public:
+public:
     Learner(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor, Permission& permission,
             Replayer& replayer, Incarnation incarnation);
 
     bool step();
 
-   private:
+private:
     struct Arriving {
         std::uint64_t transfer = 0;
         std::uint64_t taken = 0;

@@ -20,7 +20,7 @@ LAST_WORDS: Final = 500  # characters
 
 
 class Child:
-    """A process that runs `mu.testing.replica_process`, in a session of its own: no Ctrl-C reaches it."""
+    """A process that runs `mu.testing.replica_process`, in a process group of its own: no Ctrl-C reaches it."""
 
     def __init__(self, replica_id: int, log: Path) -> None:
         self.replica_id = replica_id
@@ -33,7 +33,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
+                process_group=0,  # not a session: Linux would give each its own share of the processors
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         self._requests = Requests(ours, f"replica {replica_id}", self.last_words)
