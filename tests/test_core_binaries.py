@@ -112,9 +112,7 @@ def test_a_name_with_commas_is_one_filter() -> None:
 
 def test_the_listing_is_read_without_its_frame() -> None:
     """Only the names are taken from doctest's listing."""
-    listing = (
-        "[doctest] listing all test case names\n=====\nfirst, second\nthird\nthird\n=====\n[doctest] 3\n"
-    )
+    listing = "[doctest] listing all test case names\n=====\nfirst, second\nthird\nthird\n=====\n[doctest] 3\n"
     assert parse_listing(listing) == ["first, second", "third"]
 
 

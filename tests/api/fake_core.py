@@ -113,7 +113,7 @@ class FakeNode:
         self._enter(timeout_ns)
         return function()
 
-    def wait_until_leading(self, timeout_ns: int) -> bool:
+    def wait_until_leading(self, timeout_ns: int) -> bool:  # noqa: ARG002  # the fake never waits
         """Whether it leads, at once."""
         return bool(self.status()["role"] == "leader")
 

@@ -142,7 +142,8 @@ TEST_CASE("Without work heartbeats slow down, and say so") {
     CHECK(elector.own(1).heartbeat_period_ns == static_cast<std::uint64_t>(elector.settings.heartbeat_idle_period));
 }
 
-TEST_CASE("Fate sharing: a stuck replication plane silences the heartbeat, and its next step lets it go on (paper 5.1)") {
+TEST_CASE(
+    "Fate sharing: a stuck replication plane silences the heartbeat, and its next step lets it go on (paper 5.1)") {
     Elector elector;
     elector.shared.steps.fetch_add(1);
     elector.step(0);

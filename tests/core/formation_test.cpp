@@ -84,8 +84,8 @@ TEST_CASE("A restart between the phases: the old vector is abandoned by a majori
     founders.restart(3);
     founders.look();
     founders.step(1);
-    CHECK(founders.own(1).abandoned == old);   // declared …
-    CHECK(founders.own(1).prepared == old);    // … but not yet by a majority of its incarnations
+    CHECK(founders.own(1).abandoned == old);  // declared …
+    CHECK(founders.own(1).prepared == old);   // … but not yet by a majority of its incarnations
     founders.look();
     founders.step(2);
     CHECK(founders.own(2).abandoned == old);
@@ -147,7 +147,8 @@ TEST_CASE("Who has prepared an earlier vector may yet prepare a later one: that 
     CHECK(founders.own(2).formed == second);
 }
 
-TEST_CASE("Whoever has declared a vector abandoned never forms it, even if it sees all prepared with it, or one formed") {
+TEST_CASE(
+    "Whoever has declared a vector abandoned never forms it, even if it sees all prepared with it, or one formed") {
     Founders founders(3);
     founders.look();
     founders.step(1);
@@ -168,7 +169,8 @@ TEST_CASE("Whoever has declared a vector abandoned never forms it, even if it se
     CHECK(founders.formation(2).cluster_exists());
 }
 
-TEST_CASE("A replica that meets a formed one prepares nothing: it waits to be brought up, and never forms a second cluster") {
+TEST_CASE(
+    "A replica that meets a formed one prepares nothing: it waits to be brought up, and never forms a second cluster") {
     Founders founders(3);
     for (int i = 0; i < 4; ++i) {
         founders.look_and_step_all();

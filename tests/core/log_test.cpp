@@ -91,8 +91,8 @@ TEST_CASE("A slot torn over one of another proposal is never a mixture: the old 
         auto const slot = ring.parse({});
         REQUIRE(slot.has_value() == (landed == 0 || landed == next.words()));
         if (slot) {
-            CHECK(text_of(slot->value) == (landed == 0 ? "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-                                                       : "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"));
+            CHECK(text_of(slot->value) ==
+                  (landed == 0 ? "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" : "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"));
         }
     }
 }

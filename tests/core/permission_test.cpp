@@ -146,7 +146,8 @@ TEST_CASE("A stale incarnation's request is void: its tenure has ended with it")
     CHECK(acceptor.ask(2, make_proposal(5, 2), 2));
 }
 
-TEST_CASE("A restarted replica that chooses a proposal which its earlier life has used is refused: that was another tenure") {
+TEST_CASE(
+    "A restarted replica that chooses a proposal which its earlier life has used is refused: that was another tenure") {
     Acceptor acceptor;
     REQUIRE(acceptor.ask(2, make_proposal(5, 2)));
     acceptor.world.crash(2);

@@ -131,5 +131,5 @@ def test_all_replicas_forget_in_turn() -> None:
             surely(cluster, b"kv after add 1")
         assert surely(cluster, b"kv after add 1") == b"4"
         view = equal_views(cluster)
-        assert all(cluster.look(Witness.view, each).restores == 1 for each in cluster.running)
+        assert all(cluster.look(Witness.view, each).restores >= 1 for each in cluster.running)
         assert view.count == 5

@@ -62,7 +62,7 @@ def with_a_stale_read(history: list[Operation]) -> list[Operation]:
 
 def test_reads_of_a_follower_are_found_out() -> None:
     """Positive control: with a follower's state passed off as linearizable reads the check fails."""
-    with started(3, commit_idle_us=0) as cluster:  # a follower trails by one command
+    with LocalCluster(3, Witness, commit_idle_us=0) as cluster:  # a follower trails by one command
         follower = others_than(cluster, cluster.settle(PATIENCE))[0]
         history: list[Operation] = []
         for number in range(0, 40, 4):

@@ -6,6 +6,7 @@ Invariant: its children end when it does.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import json
@@ -91,10 +92,12 @@ def _in_child(parent: int, cluster: mu.Cluster, replica_id: int, close: bool) ->
 
 
 def main() -> None:
-    """Forks for each line; the kernel buries the children."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    """Forks for each line. The dead are buried only when the next one is asked for: until then their pid is theirs."""
     zygote = os.getpid()
     for line in sys.stdin:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         request = json.loads(line)
         cluster = mu.Cluster(**request["cluster"])
         pid = os.fork()

@@ -20,9 +20,7 @@ struct Formed : Cluster {
     }
     bool is_up(ReplicaId id) { return replica(id).shared().joined; }
     // The admit records that this replica's log has had executed or holds, by what they changed.
-    Incarnation counted(ReplicaId by, ReplicaId id) {
-        return replicator(by).configuration_at_tail().incarnations[id];
-    }
+    Incarnation counted(ReplicaId by, ReplicaId id) { return replicator(by).configuration_at_tail().incarnations[id]; }
 };
 
 // Stops everything and everybody the moment that `reached` holds.
@@ -139,7 +137,8 @@ TEST_CASE("(c) The snapshot stands for at least the record, and so for all that 
     }
 }
 
-TEST_CASE("(d) With the snapshot comes the promise: its word is the leader's proposal before it calls itself admitted") {
+TEST_CASE(
+    "(d) With the snapshot comes the promise: its word is the leader's proposal before it calls itself admitted") {
     for (Revocation const revocation : kBothRevocations) {
         Formed cluster({.revocation = revocation});
         cluster.crash_and_restart(3);
@@ -186,7 +185,8 @@ TEST_CASE("Restarts at every moment of a bring-up: it never votes unadmitted, an
     }
 }
 
-TEST_CASE("The leader dies at every moment of a bring-up: a new one finishes it, repeating the transfer, not the record") {
+TEST_CASE(
+    "The leader dies at every moment of a bring-up: a new one finishes it, repeating the transfer, not the record") {
     for (int moment = 0; moment < 60; ++moment) {
         Formed cluster({.replicas = 5});
         cluster.decide("a");

@@ -75,7 +75,8 @@ TEST_CASE("A paused leader is replaced; resumed, it leads again, and nothing is 
     CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b", "c"}); }));
 }
 
-TEST_CASE("A stopped leader that goes on later does no harm: it finds out by a failed write, and follows or leads anew") {
+TEST_CASE(
+    "A stopped leader that goes on later does no harm: it finds out by a failed write, and follows or leads anew") {
     for (Revocation const revocation : kBothRevocations) {
         Cluster cluster({.revocation = revocation});
         cluster.form();

@@ -19,7 +19,8 @@ struct Formed : Cluster {
 
 }  // namespace
 
-TEST_CASE("Omit prepare: after the seal a propose is one write to each confirmed follower, and nothing else (paper 4.1)") {
+TEST_CASE(
+    "Omit prepare: after the seal a propose is one write to each confirmed follower, and nothing else (paper 4.1)") {
     for (std::size_t const replicas : {3U, 5U}) {
         Formed cluster({.replicas = replicas});
         cluster.step_replication(1);  // looks how much room there is
@@ -123,7 +124,8 @@ TEST_CASE("★ Late: a request that was delayed past a higher grant is refused; 
     }
 }
 
-TEST_CASE("A leader that lost a follower's permission finds out by a failed write; that changes nothing there (paper 4.2)") {
+TEST_CASE(
+    "A leader that lost a follower's permission finds out by a failed write; that changes nothing there (paper 4.2)") {
     for (Revocation const revocation : kBothRevocations) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.take_over(3, {2}));
@@ -162,7 +164,7 @@ TEST_CASE("★ The leader's own store counts only if its own permission still is
     for (Revocation const revocation : kBothRevocations) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.propose(1, "x") == Outcome::ok);
-        cluster.land(1, 2);                          // one of three; with its own store x would be decided
+        cluster.land(1, 2);                                  // one of three; with its own store x would be decided
         REQUIRE(cluster.take_over(3, {1}, Stage::sealing));  // 1 has granted its log to 3 in between: 3 does not see x
         cluster.land(1, 1);
         cluster.replica(1).advance();
@@ -214,7 +216,8 @@ TEST_CASE("A failed write removes that follower from the tenure; a majority goes
     CHECK(cluster.decided(1));
 }
 
-TEST_CASE("A write that landed but was reported as failed counts for nothing, and its slot is decided by others alone") {
+TEST_CASE(
+    "A write that landed but was reported as failed counts for nothing, and its slot is decided by others alone") {
     Formed cluster;
     REQUIRE(cluster.propose(1, "a") == Outcome::ok);
     cluster.land(1, 1);
@@ -239,7 +242,8 @@ TEST_CASE("With too few confirmed followers nothing is proposed, and what was is
     CHECK(cluster.knows(1) == Commands{"a"});
 }
 
-TEST_CASE("Late joiner: a follower that was dropped is granted at the same proposal, compared, and written from the gap") {
+TEST_CASE(
+    "Late joiner: a follower that was dropped is granted at the same proposal, compared, and written from the gap") {
     for (Revocation const revocation : kBothRevocations) {
         Formed cluster({.revocation = revocation});
         Proposal const proposal = cluster.replicator(1).proposal();

@@ -233,21 +233,21 @@ TEST_CASE("★ The seal: nothing is decided, reported, executed or read in a ten
 TEST_CASE("★ Without the seal this would lose a decided value: an adopted slot on a majority is not decided yet") {
     for (Revocation const revocation : kBothRevocations) {
         Formed cluster({.revocation = revocation});
-        cluster.propose_to(1, {1}, "a");                             // a, first proposal, on 1 alone
-        REQUIRE(cluster.take_over(2, {3}, Stage::sealing));          // 2's seal, second proposal …
-        cluster.land(2, 2);                                          // … on 2 alone
+        cluster.propose_to(1, {1}, "a");                     // a, first proposal, on 1 alone
+        REQUIRE(cluster.take_over(2, {3}, Stage::sealing));  // 2's seal, second proposal …
+        cluster.land(2, 2);                                  // … on 2 alone
         cluster.depose(1, 2);
-        REQUIRE(cluster.take_over(1, {3}, Stage::sealing));          // 1 again: adopts a, and copies it to 3
+        REQUIRE(cluster.take_over(1, {3}, Stage::sealing));  // 1 again: adopts a, and copies it to 3
         cluster.land(1, 1);
         cluster.step_replication(1);
         cluster.land_one(1, 3);
         cluster.step_replication(1);
-        REQUIRE(cluster.knows(3) == Commands{"a"});                  // a is on 1 and 3, a majority
-        CHECK_FALSE(cluster.replicator(1).leading());                // but not decided:
+        REQUIRE(cluster.knows(3) == Commands{"a"});    // a is on 1 and 3, a majority
+        CHECK_FALSE(cluster.replicator(1).leading());  // but not decided:
         CHECK(cluster.answers.replies.empty());
         cluster.depose(2, 1);
-        REQUIRE(cluster.take_over(2, {3}));                          // 2's chain ends with a higher proposal
-        CHECK(cluster.knows(3).empty());                             // a is gone, as it may be
+        REQUIRE(cluster.take_over(2, {3}));  // 2's chain ends with a higher proposal
+        CHECK(cluster.knows(3).empty());     // a is gone, as it may be
         cluster.land(1, 3);
         cluster.step_as_follower(1);
         CHECK(cluster.history(1).empty());

@@ -27,7 +27,12 @@ WalkPlan WalkPlan::of(std::uint64_t seed) {
 }
 
 Walk::Walk(WalkPlan const& plan)
-    : plan_(plan), dice_(plan.seed), cluster_(plan.cluster), judge_(plan.cluster.replicas), trouble_(plan.calm_youth ? 0 : plan.trouble), live_(plan.keeps_majority) {
+    : plan_(plan),
+      dice_(plan.seed),
+      cluster_(plan.cluster),
+      judge_(plan.cluster.replicas),
+      trouble_(plan.calm_youth ? 0 : plan.trouble),
+      live_(plan.keeps_majority) {
     remembered_.reserve(kRemembered);
     cluster_.world.on_permit([this](ReplicaId id, PermitStage) { in_permit(id); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
@@ -203,7 +208,8 @@ void Walk::move_operation() {
     SimWorld& world = cluster_.world;
     if (world.ready().empty()) return;
     QueueId const queue = world.ready()[dice_.below(world.ready().size())];
-    bool const lazy = world.orphaned(queue) ? !dice_.one_in(40) : stuck_link(world.queue(queue).route()) && !dice_.one_in(60);
+    bool const lazy =
+        world.orphaned(queue) ? !dice_.one_in(40) : stuck_link(world.queue(queue).route()) && !dice_.one_in(60);
     if (lazy) return;
     std::uint64_t const draw = dice_.below(1000);
     if (draw < 60 && world.words_left(queue) > 1) {
@@ -249,7 +255,8 @@ void Walk::weather() {
         calm_down();
         return;
     }
-    for (std::uint64_t i = dice_.below(cluster_.size() + 1); i > 0 && !young; --i) slow_links_[any()] |= 1U << any();
+    for (std::uint64_t i = dice_.below(cluster_.size() + 1); i > 0 && !young; --i)
+        slow_links_[any()] |= 1U << any();
 }
 
 void Walk::calm_down() {
@@ -257,7 +264,8 @@ void Walk::calm_down() {
         lives_[id].frozen = false;
         if (!cluster_.alive(id)) restart(id);
         cluster_.replica(id).shared().paused.store(false);
-        for (ReplicaId other = 1; other <= cluster_.size(); ++other) cluster_.world.heal(id, other);
+        for (ReplicaId other = 1; other <= cluster_.size(); ++other)
+            cluster_.world.heal(id, other);
     }
 }
 

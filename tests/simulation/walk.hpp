@@ -55,8 +55,29 @@ struct WalkPlan {
 // What happened, kept small: formatted only when somebody has to read it.
 struct WalkEvent {
     enum class Kind : std::uint8_t {
-        background, replication, propose, read, read_done, acknowledge, land, tear, fail, fail_after, permit_land,
-        cut, heal, crash, gone, restart, discover, freeze, thaw, pause, resume, jump, stage,
+        background,
+        replication,
+        propose,
+        read,
+        read_done,
+        acknowledge,
+        land,
+        tear,
+        fail,
+        fail_after,
+        permit_land,
+        cut,
+        heal,
+        crash,
+        gone,
+        restart,
+        discover,
+        freeze,
+        thaw,
+        pause,
+        resume,
+        jump,
+        stage,
     };
     Kind kind = Kind::background;
     ReplicaId replica = kNobody;

@@ -87,7 +87,8 @@ public:
                  .auto_discover = options.auto_deliver}),
           format(options.settings.cluster_key, options.log_bytes,
                  options.ordered_writes ? Integrity::stamp : Integrity::checksum) {
-        for (ReplicaId id = 1; id <= options.replicas; ++id) begin_life(id);
+        for (ReplicaId id = 1; id <= options.replicas; ++id)
+            begin_life(id);
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return options_.replicas; }
@@ -96,8 +97,7 @@ public:
     [[nodiscard]] Recorder const& machine(ReplicaId id) const noexcept { return *machines_[id]; }
     // What `id` publishes; for the judge, who looks and does not touch.
     [[nodiscard]] BackgroundRegion const& region(ReplicaId id) const noexcept {
-        return *reinterpret_cast<BackgroundRegion const*>(
-            const_cast<SimFabric&>(world.fabric(id)).background().data());
+        return *reinterpret_cast<BackgroundRegion const*>(const_cast<SimFabric&>(world.fabric(id)).background().data());
     }
     [[nodiscard]] bool alive(ReplicaId id) const noexcept { return world.alive(id); }
 
@@ -124,7 +124,8 @@ private:
         Settings settings = options_.settings;
         settings.self = id;
         settings.members.clear();
-        for (ReplicaId member = 1; member <= options_.replicas; ++member) settings.members.push_back(member);
+        for (ReplicaId member = 1; member <= options_.replicas; ++member)
+            settings.members.push_back(member);
         machines_[id] = std::make_unique<Recorder>(options_.ballast_bytes);
         replicas_[id] = std::make_unique<Replica>(world.fabric(id), format, std::move(settings), *machines_[id],
                                                   world.incarnation(id));

@@ -66,8 +66,8 @@ void Judge::look_at_place(Replica const& replica, std::size_t executed, ReplicaI
     } else if (mark.executed != now.executed || mark.previous != now.previous ||
                !(mark.configuration == now.configuration)) {
         fail("disagreement: " + who(id) + " at offset " + std::to_string(applied.offset) + " has executed " +
-             std::to_string(now.executed) + " commands, others " + std::to_string(mark.executed) +
-             "; last proposal " + std::to_string(now.previous) + ", others " + std::to_string(mark.previous));
+             std::to_string(now.executed) + " commands, others " + std::to_string(mark.executed) + "; last proposal " +
+             std::to_string(now.previous) + ", others " + std::to_string(mark.previous));
     }
 }
 
@@ -100,8 +100,8 @@ void Judge::settle_owed() {
 void Judge::leads(Replicator const& replicator, ReplicaId id) {
     for (auto const& [under, end] : acknowledged_under_) {
         if (under < replicator.proposal() && end > replicator.decided()) {
-            fail("lost: " + who(id) + " leads with proposal " + std::to_string(replicator.proposal()) + " from offset " +
-                 std::to_string(replicator.decided()) + ", but up to " + std::to_string(end) +
+            fail("lost: " + who(id) + " leads with proposal " + std::to_string(replicator.proposal()) +
+                 " from offset " + std::to_string(replicator.decided()) + ", but up to " + std::to_string(end) +
                  " was acknowledged under " + std::to_string(under));
         }
     }

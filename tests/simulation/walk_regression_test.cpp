@@ -8,9 +8,7 @@ namespace {
 
 constexpr std::uint64_t kRound = 5;
 
-SimOptions manual() {
-    return {.log_bytes = 4096, .background_bytes = sizeof(BackgroundRegion), .auto_deliver = true};
-}
+SimOptions manual() { return {.log_bytes = 4096, .background_bytes = sizeof(BackgroundRegion), .auto_deliver = true}; }
 
 Settings settings_of(ReplicaId self) {
     Settings settings = quick_settings();
@@ -60,7 +58,8 @@ struct Founder {
         }
         std::array<Completion, 8> done;
         std::size_t const count = channel.poll(done);
-        for (std::size_t i = 0; i < count; ++i) peers.completed(done[i]);
+        for (std::size_t i = 0; i < count; ++i)
+            peers.completed(done[i]);
         formation.step();
     }
     [[nodiscard]] std::uint64_t prepared() { return region(world, 3).own.prepared; }
@@ -159,7 +158,8 @@ TEST_CASE("a deposed leader whose undecided slots its successor replaces execute
     REQUIRE(parade.until([&] { return parade.all_applied(); }));
     parade.frozen[2] = parade.frozen[3] = true;
     parade.world.auto_deliver(false);
-    for (int i = 0; i < 3; ++i) REQUIRE(parade.propose(1, 1000 + static_cast<std::uint64_t>(i)) == Outcome::ok);
+    for (int i = 0; i < 3; ++i)
+        REQUIRE(parade.propose(1, 1000 + static_cast<std::uint64_t>(i)) == Outcome::ok);
     while (parade.world.land(parade.world.queue_of(1, Plane::replication, 1))) {
     }
     for (ReplicaId const peer : {2U, 3U}) {
@@ -172,7 +172,8 @@ TEST_CASE("a deposed leader whose undecided slots its successor replaces execute
     REQUIRE(parade.until([&] { return parade.replica(2).replicator().leading(); }));
     parade.decide(1);
     parade.frozen[1] = false;
-    for (int i = 0; i < 200; ++i) parade.round();  // until nobody takes it from the other any more
+    for (int i = 0; i < 200; ++i)
+        parade.round();  // until nobody takes it from the other any more
     REQUIRE(parade.all_applied());
     parade.decide(10);
     CHECK(parade.until([&] { return parade.all_applied(); }));

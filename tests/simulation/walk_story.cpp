@@ -48,9 +48,10 @@ void Walk::note_operation(Kind kind, QueueId queue) {
 
 std::string describe(WalkEvent const& event) {
     static constexpr std::array<char const*, 23> kNames{
-        "background", "replication", "propose", "read", "read done", "acknowledge", "land", "tear", "fail",
-        "fail after effect", "land in permit", "cut", "heal", "crash", "gone", "restart", "discover", "freeze", "thaw",
-        "pause", "resume", "jump", "stage"};
+        "background", "replication", "propose",           "read",           "read done", "acknowledge", "land",
+        "tear",       "fail",        "fail after effect", "land in permit", "cut",       "heal",        "crash",
+        "gone",       "restart",     "discover",          "freeze",         "thaw",      "pause",       "resume",
+        "jump",       "stage"};
     std::array<char, 240> line{};
     bool const operation = event.kind >= Kind::land && event.kind <= Kind::permit_land;
     double const at = static_cast<double>(event.at) / 1000.0;
@@ -58,8 +59,9 @@ std::string describe(WalkEvent const& event) {
     if (operation) {
         static constexpr std::array<char const*, 3> kPlanes3{"replication", "background", "learner"};
         static constexpr std::array<char const*, 3> kOperations{"write", "read", "confirm"};
-        std::snprintf(line.data(), line.size(), "%10.3f us  %-17s %u#%llu %s -> %u: %s %s at %llu, %llu bytes, id %llx, p %llu.%u",
-                      at, kNames[static_cast<std::size_t>(event.kind)], event.route.writer,
+        std::snprintf(line.data(), line.size(),
+                      "%10.3f us  %-17s %u#%llu %s -> %u: %s %s at %llu, %llu bytes, id %llx, p %llu.%u", at,
+                      kNames[static_cast<std::size_t>(event.kind)], event.route.writer,
                       static_cast<unsigned long long>(event.route.writer_incarnation),
                       kPlanes3[static_cast<std::size_t>(event.route.plane)], event.route.target,
                       kOperations[static_cast<std::size_t>(event.operation)],

@@ -12,7 +12,7 @@
 namespace mu::test {
 
 class Acceptor {
-   public:
+public:
     Acceptor()
         : world({.replicas = 3, .log_bytes = 4096, .background_bytes = sizeof(BackgroundRegion)}),
           permission(fabric(), format, settings, shared, world.incarnation(1)) {

@@ -70,8 +70,8 @@ void Cluster::begin_life(ReplicaId id) {
     settings.self = id;
     settings.members = ids();
     machines_[id] = std::make_unique<Journal>();
-    replicas_[id] = std::make_unique<Replica>(world.fabric(id), format, std::move(settings), *machines_[id],
-                                              world.incarnation(id));
+    replicas_[id] =
+        std::make_unique<Replica>(world.fabric(id), format, std::move(settings), *machines_[id], world.incarnation(id));
     stopped_[id] = false;
 }
 

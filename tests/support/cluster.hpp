@@ -65,7 +65,7 @@ struct Answers final : ReplySink {
 };
 
 class Cluster {
-   public:
+public:
     explicit Cluster(ClusterOptions const& options = {});
 
     [[nodiscard]] Replica& replica(ReplicaId id) { return *replicas_[id]; }
@@ -135,7 +135,7 @@ class Cluster {
         return replicator(id).leading() && replicator(id).decided() == replicator(id).tail();
     }
 
-   private:
+private:
     void begin_life(ReplicaId id);
     void fail_cut_off();
 
@@ -143,13 +143,13 @@ class Cluster {
     std::array<std::unique_ptr<Journal>, kMaxReplicas> machines_;
     std::array<bool, kMaxReplicas> stopped_{};
 
-   public:
+public:
     SimWorld world;
     LogFormat format;
     Nanoseconds now = kSecond;
     Answers answers;
 
-   private:
+private:
     std::array<std::unique_ptr<Replica>, kMaxReplicas> replicas_;
 };
 

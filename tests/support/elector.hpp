@@ -10,7 +10,7 @@
 namespace mu::test {
 
 class Elector {
-   public:
+public:
     explicit Elector(Settings chosen = {.self = 1, .members = {1, 2, 3}})
         : world({.replicas = 3, .log_bytes = 4096, .background_bytes = sizeof(BackgroundRegion)}),
           settings(std::move(chosen)),
@@ -63,7 +63,7 @@ class Elector {
     void read_unmoved() {
         step(settings.heartbeat_period);  // asks for a reading: it lands at once
         poll();
-        election.step(now);               // judges it
+        election.step(now);  // judges it
     }
 
     SimWorld world;
@@ -73,7 +73,7 @@ class Elector {
     Election election;
     Nanoseconds now = kSecond;
 
-   private:
+private:
     void poll() {
         std::array<Completion, 16> done;
         std::size_t const count = channel().poll(done);

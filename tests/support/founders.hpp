@@ -11,7 +11,7 @@
 namespace mu::test {
 
 class Founders {
-   public:
+public:
     explicit Founders(std::size_t replicas)
         : world({.replicas = replicas, .log_bytes = 4096, .background_bytes = sizeof(BackgroundRegion)}) {
         for (ReplicaId id = 1; id <= replicas; ++id) {
@@ -50,9 +50,13 @@ class Founders {
             }
         }
     }
-    void look() { each([this](ReplicaId id) { look(id); }); }
+    void look() {
+        each([this](ReplicaId id) { look(id); });
+    }
     void step(ReplicaId id) { formation(id).step(); }
-    void step_all() { each([this](ReplicaId id) { step(id); }); }
+    void step_all() {
+        each([this](ReplicaId id) { step(id); });
+    }
     void look_and_step_all() {
         look();
         step_all();
@@ -66,7 +70,7 @@ class Founders {
 
     SimWorld world;
 
-   private:
+private:
     struct Life {
         Life(SimFabric& fabric, ReplicaId id, std::size_t replicas)
             : peers(fabric.channel(Plane::background)),

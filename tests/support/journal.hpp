@@ -16,7 +16,7 @@ using Commands = std::vector<std::string>;
 
 // Replies to its n-th command with "n"; refuses "refuse".
 class Journal final : public StateMachine {
-   public:
+public:
     bool apply(std::span<std::byte const> command, OwnedBytes& reply) override {
         commands.push_back(text_of(command));
         std::string const count = std::to_string(commands.size());

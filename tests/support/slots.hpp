@@ -82,8 +82,8 @@ struct Ring {
         put_words(slot, [](std::size_t) { return true; });
         return slot.after();
     }
-    Position put(Position const& at, Proposal proposal, std::string_view value = {},
-                 SlotKind kind = SlotKind::commands, Offset commit = 0) {
+    Position put(Position const& at, Proposal proposal, std::string_view value = {}, SlotKind kind = SlotKind::commands,
+                 Offset commit = 0) {
         return put(seal(format, at, proposal, value, kind, commit));
     }
     [[nodiscard]] std::optional<Slot> parse(Position const& at) const { return format.parse(bytes, at); }

@@ -59,11 +59,7 @@ def grep(path: Path, text: str, pattern: re.Pattern[str], what: str) -> list[str
 def file_length(path: Path, text: str) -> list[str]:
     """A file has fewer than 500 lines."""
     lines = len(text.splitlines())
-    return (
-        [at(path, lines, f"{lines} lines; split it by story (limit {FILE_LINES})")]
-        if lines >= FILE_LINES
-        else []
-    )
+    return [at(path, lines, f"{lines} lines; split it by story (limit {FILE_LINES})")] if lines >= FILE_LINES else []
 
 
 def python_functions(text: str) -> Iterator[tuple[str, int, int]]:
@@ -75,9 +71,7 @@ def python_functions(text: str) -> Iterator[tuple[str, int, int]]:
 
 def is_function(header: str) -> bool:
     """Whether what stands before an opening brace, outside any function, begins a function's body."""
-    header = re.sub(
-        r"\[\[.*?\]\]|\b(?:alignas|decltype|__attribute__)\s*\((?:[^()]|\([^()]*\))*\)", " ", header
-    )
+    header = re.sub(r"\[\[.*?\]\]|\b(?:alignas|decltype|__attribute__)\s*\((?:[^()]|\([^()]*\))*\)", " ", header)
     header = re.sub(r"^\s*#.*$", " ", header, flags=re.MULTILINE)
     if re.search(r"\b(?:namespace|extern|enum)\b[^()]*$", header):
         return False
@@ -143,9 +137,7 @@ def cpp_functions(text: str) -> Iterator[tuple[str, int, int]]:
 
 def function_length(path: Path, text: str) -> list[str]:
     """A function has at most 70 lines."""
-    functions = (
-        python_functions(text) if path.suffix in PYTHON else cpp_functions(text) if path.suffix in CPP else ()
-    )
+    functions = python_functions(text) if path.suffix in PYTHON else cpp_functions(text) if path.suffix in CPP else ()
     return [
         at(path, line, f"{name} has {lines} lines; move work into children (limit {FUNCTION_LINES})")
         for name, line, lines in functions
@@ -163,9 +155,7 @@ def commented_out_code(path: Path, text: str) -> list[str]:
     if path.suffix not in CPP:
         return []
     found = [(line, comment) for line, comment in cpp_comments(text) if CODE_IN_COMMENT.match(comment)]
-    return [
-        at(path, line, f"commented-out code belongs to git: {comment.strip()}") for line, comment in found
-    ]
+    return [at(path, line, f"commented-out code belongs to git: {comment.strip()}") for line, comment in found]
 
 
 def prints(path: Path, text: str) -> list[str]:
@@ -187,9 +177,7 @@ def sleeps(path: Path, text: str) -> list[str]:
 
 def skips(path: Path, text: str) -> list[str]:
     """A skipped test is a claim that nobody checks."""
-    return grep(
-        path, code_only(path, text), SKIP, "skipped or expected to fail without a reason in the table"
-    )
+    return grep(path, code_only(path, text), SKIP, "skipped or expected to fail without a reason in the table")
 
 
 def machine_paths(path: Path, text: str) -> list[str]:

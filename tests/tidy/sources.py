@@ -53,9 +53,7 @@ def own_code(suffixes: set[str] | None = None, under: str = "") -> dict[Path, st
     return {
         path: (ROOT / path).read_text(encoding="utf-8")
         for path in own_files()
-        if is_code(path)
-        and (suffixes is None or path.suffix in suffixes)
-        and path.as_posix().startswith(under)
+        if is_code(path) and (suffixes is None or path.suffix in suffixes) and path.as_posix().startswith(under)
     }
 
 

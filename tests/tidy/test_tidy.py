@@ -70,16 +70,12 @@ def test_exceptions_are_alive(table: dict[str, str]) -> None:
 def test_test_files_are_collected() -> None:
     """Every Python file with tests has a name that pytest collects."""
     files = own_code({".py"}, "tests/")
-    lost = [
-        path for path, text in files.items() if "\ndef test_" in text and not path.name.startswith("test_")
-    ]
+    lost = [path for path, text in files.items() if "\ndef test_" in text and not path.name.startswith("test_")]
     assert lost == [Path("tests/tidy/checks.py")]  # its test_docstrings is a rule about tests
 
 
 LONG_PYTHON = "def long():\n" + "    x = 1\n" * 70
-LONG_CPP = (
-    "namespace mu {\nclass A {\n  int f(int a)\n      : x{a}, y{1} {\n" + "    a++;\n" * 70 + "  }\n};\n}\n"
-)
+LONG_CPP = "namespace mu {\nclass A {\n  int f(int a)\n      : x{a}, y{1} {\n" + "    a++;\n" * 70 + "  }\n};\n}\n"
 FINE_CPP = "struct alignas(64) B {\n" + "  int x = 0;\n" * 90 + "};\nint f() {\n  return g({1, 2});\n}\n"
 
 # For each rule: a file's name, a text in it that breaks the rule, and one much like it that does not.

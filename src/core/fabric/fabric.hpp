@@ -54,7 +54,7 @@ struct Completion {
 // One plane's way to the peers' memory. Used by one thread at a time. "Peer" includes oneself: a replica is an
 // acceptor like the others.
 class Channel {
-   public:
+public:
     virtual ~Channel() = default;
 
     // Connects to the present incarnation of `peer`, leaving an earlier one behind; false if it cannot be reached.
@@ -102,7 +102,7 @@ struct LogView {
 // Says which part of a log must survive a change of writer. The fabric has already shut out the old writer's
 // successes when it asks; it copies [from, to) of the ring and asks with verify() how much of that copy is sound.
 class Keeper {
-   public:
+public:
     struct Range {
         Offset from = 0;
         Offset to = 0;
@@ -122,7 +122,7 @@ struct PeerState {
 };
 
 class Fabric {
-   public:
+public:
     virtual ~Fabric() = default;
 
     [[nodiscard]] virtual Channel& channel(Plane plane) noexcept = 0;

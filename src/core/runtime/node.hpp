@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "fabric/shm.hpp"
+#include "protocol/commands.hpp"
 #include "protocol/replica.hpp"
 #include "runtime/plane_lock.hpp"
 
@@ -44,6 +45,11 @@ struct ClientRequest {
     std::atomic<std::uint32_t> done{0};
     ClientRequest* next = nullptr;  // in the queue, then in the slot
 };
+
+// What a request takes up in a slot, beside its length word.
+[[nodiscard]] inline std::size_t size_in_slot(ClientRequest const& request) noexcept {
+    return request.command.size() + (request.session.client != 0 ? kSessionBytes : 0);
+}
 
 class Node final : private ReplySink {
 public:

@@ -1,0 +1,235 @@
+// What the holder of the plane does for callers: combines what they queued into slots, offers those, and tells each
+// caller what became of it. Nothing here waits; everything here is done holding the plane.
+#include <algorithm>
+#include <cstring>
+
+#include "common/assert.hpp"
+#include "fabric/segment.hpp"
+#include "runtime/clock.hpp"
+#include "runtime/node.hpp"
+
+namespace mu {
+
+// --- The queue of callers that found the plane held -----------------------------------------------------------------
+
+void Node::enqueue(ClientRequest& request) noexcept {
+    ClientRequest* head = queue_.load(std::memory_order_relaxed);
+    do {
+        request.next = head;
+    } while (!queue_.compare_exchange_weak(head, &request, std::memory_order_seq_cst));
+}
+
+ClientRequest* Node::take_queue() {
+    ClientRequest* newest = queue_.exchange(nullptr, std::memory_order_seq_cst);
+    ClientRequest* oldest = nullptr;
+    while (newest != nullptr) {  // it is a stack: callers are served in the order in which they came
+        ClientRequest* const next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+void Node::drain() {
+    while (queue_.load(std::memory_order_seq_cst) != nullptr) {
+        offer_queue(take_queue());
+    }
+}
+
+void Node::offer_queue(ClientRequest* queue) {
+    while (queue != nullptr) {
+        ClientRequest* const first = queue;
+        ClientRequest* last = queue;
+        std::size_t count = 1;
+        std::size_t bytes = size_in_slot(*queue);
+        while (last->next != nullptr &&
+               commands_prefix_bytes(count + 1) + bytes + size_in_slot(*last->next) <= format_.max_value()) {
+            last = last->next;
+            ++count;
+            bytes += size_in_slot(*last);
+        }
+        queue = last->next;
+        last->next = nullptr;
+        Outcome const outcome =
+            closed_.load(std::memory_order_relaxed) ? Outcome::not_leader : offer(first, count, bytes);
+        if (outcome == Outcome::ok) {
+            settle();
+            continue;
+        }
+        // Nothing of it was proposed; whoever can wait tries again by itself.
+        for (ClientRequest* request = first; request != nullptr;) {
+            ClientRequest* const next = request->next;
+            finish(*request, outcome);
+            request = next;
+        }
+    }
+}
+
+// Lets go of the plane. Whoever left a request or a wish in the meantime is served first, so nothing is left behind.
+void Node::release() {
+    for (;;) {
+        drain();
+        if (step_wanted_.load(std::memory_order_relaxed)) {
+            step_once();
+        }
+        lock_.unlock();
+        if (queue_.load(std::memory_order_seq_cst) == nullptr || !lock_.try_lock()) {
+            return;
+        }
+    }
+}
+
+// --- Slots ----------------------------------------------------------------------------------------------------------
+
+Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) {
+    prefix_.assign(commands_prefix_bytes(count), std::byte{0});
+    auto const count_word = static_cast<std::uint32_t>(count);
+    std::memcpy(prefix_.data(), &count_word, 4);
+    std::span<std::byte const> body = first->command;
+    bool const in_place = count == 1 && first->session.client == 0;
+    if (!in_place) {
+        body_.clear();
+        body_.reserve(bytes);
+    }
+    bool wants_reply = false;
+    std::size_t at = 4;
+    for (ClientRequest* request = first; request != nullptr; request = request->next, at += 4) {
+        bool const has_session = request->session.client != 0;
+        std::uint32_t const length =
+            static_cast<std::uint32_t>(size_in_slot(*request)) | (has_session ? kSessionBit : 0);
+        std::memcpy(prefix_.data() + at, &length, 4);
+        wants_reply = wants_reply || request->wants_reply;
+        if (has_session) {
+            auto const session = std::as_bytes(std::span(&request->session, 1));
+            body_.insert(body_.end(), session.begin(), session.end());
+        }
+        if (!in_place) {
+            body_.insert(body_.end(), request->command.begin(), request->command.end());
+        }
+    }
+    Outcome const outcome = replica_.propose(prefix_, in_place ? body : std::span<std::byte const>(body_));
+    if (outcome == Outcome::ok) {
+        Offset const end = replica_.replicator().tail();
+        Offset const slot = end - slot_bytes(static_cast<std::uint32_t>(prefix_.size() + bytes));
+        for (ClientRequest* request = first; request != nullptr; request = request->next) {
+            request->offset = slot;
+        }
+        in_flight_under_ = replica_.replicator().proposal();
+        in_flight_.push_back({slot, end, first, 0, wants_reply});
+    }
+    return outcome;
+}
+
+// Takes in completions and tells those whose slot was decided (and executed, if they want the reply).
+void Node::settle() {
+    try {
+        replica_.advance();
+        Replicator const& leader = replica_.replicator();
+        if (leader.leading() && !in_flight_.empty()) {
+            bool wanted = false;
+            for (InFlight const& slot : in_flight_) {
+                wanted = wanted || (slot.wants_reply && slot.end <= leader.decided());
+            }
+            if (wanted) {
+                replica_.execute_decided(this);
+            }
+        }
+    } catch (std::exception const& error) {
+        halt(error.what());
+        fail_in_flight(Outcome::indeterminate);
+        return;
+    }
+    Replicator const& leader = replica_.replicator();
+    if (!leader.leading() || leader.proposal() != in_flight_under_) {
+        fail_in_flight(Outcome::indeterminate);
+        return;
+    }
+    auto const undecided = std::find_if(in_flight_.begin(), in_flight_.end(),
+                                        [&](InFlight const& slot) { return slot.end > leader.decided(); });
+    for (auto slot = in_flight_.begin(); slot != undecided; ++slot) {
+        for (ClientRequest* request = slot->first; request != nullptr;) {
+            ClientRequest* const next = request->next;
+            finish(*request, Outcome::ok);
+            request = next;
+        }
+    }
+    in_flight_.erase(in_flight_.begin(), undecided);
+}
+
+void Node::reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) {
+    for (InFlight& in_flight : in_flight_) {
+        if (in_flight.slot != slot || in_flight.first == nullptr || index < in_flight.index) {
+            continue;
+        }
+        ClientRequest* request = in_flight.first;
+        for (std::uint32_t at = in_flight.index; at < index && request != nullptr; ++at) {
+            request = request->next;
+        }
+        if (request != nullptr && request->wants_reply) {
+            request->status = status;
+            request->reply.assign(bytes.begin(), bytes.end());
+        }
+        return;
+    }
+}
+
+void Node::fail_in_flight(Outcome outcome) {
+    for (InFlight& slot : in_flight_) {
+        for (ClientRequest* request = slot.first; request != nullptr;) {
+            ClientRequest* const next = request->next;
+            finish(*request, outcome);
+            request = next;
+        }
+    }
+    in_flight_.clear();
+}
+
+bool Node::wait_until_leading(Nanoseconds deadline) noexcept {
+    constexpr Nanoseconds kLook = 50 * kMillisecond;  // a closing replica wakes nobody
+    std::atomic_ref<std::uint32_t> const leading(leading_);
+    while (leading.load(std::memory_order_acquire) == 0) {
+        Nanoseconds const left = deadline - monotonic_now();
+        if (left <= 0 || closed()) {
+            return false;
+        }
+        futex_sleep(leading_, 0, std::min(left, kLook));
+    }
+    return true;
+}
+
+// Holding the plane, after a step.
+void Node::announce_leadership() noexcept {
+    std::uint32_t const leads = replica_.leads() ? 1 : 0;
+    std::atomic_ref<std::uint32_t> const leading(leading_);
+    if (leads != leading.load(std::memory_order_relaxed)) {
+        leading.store(leads, std::memory_order_release);
+        if (leads != 0) {
+            futex_wake_all(leading_);
+        }
+    }
+}
+
+void Node::step_once() {
+    step_wanted_.store(false, std::memory_order_relaxed);
+    if (closed_.load(std::memory_order_relaxed)) {
+        return;
+    }
+    try {
+        replica_.step_replication(monotonic_now(), this);
+    } catch (std::exception const& error) {
+        halt(error.what());
+    }
+    announce_leadership();
+    if (!in_flight_.empty()) {
+        settle();
+    }
+}
+
+bool Node::step_while_held() {
+    step_once();
+    std::this_thread::yield();
+    return replica_.replicator().leading();
+}
+
+}  // namespace mu
