@@ -39,6 +39,16 @@ struct Parade : Cluster {
         }
         return kNobody;
     }
+    // Until the lowest live replica has led for a while and nobody takes anything from anybody.
+    void settle() {
+        int quiet = 0;
+        REQUIRE(until([&] {
+            ReplicaId lowest = 1;
+            while (lowest < size() && (!alive(lowest) || frozen[lowest])) ++lowest;
+            quiet = leader() == lowest && replica(lowest).replicator().leading() ? quiet + 1 : 0;
+            return quiet > 100;
+        }));
+    }
     // Proposes the next `count` commands, each decided before the next one.
     void decide(std::uint64_t count) {
         for (std::uint64_t i = 0; i < count; ++i) {
