@@ -28,7 +28,9 @@ TEST_CASE("Formation has two phases: a replica forms only on seeing all members 
 
 TEST_CASE("A replica that misses one member prepares nothing") {
     Founders founders(3);
+    founders.look();  // it was there once
     founders.world.crash(3);
+    founders.world.report_gone(3);
     for (int i = 0; i < 5; ++i) {
         founders.look_and_step_all();
     }

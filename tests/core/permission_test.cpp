@@ -130,9 +130,9 @@ TEST_CASE("★ A replica that was not admitted has no memory of its promises: it
     CHECK(acceptor.answer_to(2));
 }
 
-TEST_CASE("★ One that was admitted in an earlier life is not admitted in this one") {
+TEST_CASE("★ One that was admitted in another life is not admitted in this one") {
     Acceptor acceptor;
-    acceptor.region().own.admitted = acceptor.world.incarnation(1) - 1;
+    acceptor.region().own.admitted = acceptor.world.incarnation(1) + 7;
     CHECK_FALSE(acceptor.ask(2, make_proposal(5, 2)));
 }
 
