@@ -160,7 +160,10 @@ private:
     OwnedBytes body_;    // reused
     std::thread replication_;
     std::thread background_;
+    // The replication thread's own: what it saw of the plane while it held it.
     int idle_rounds_ = 0;
+    Replicator::Stage stage_seen_ = Replicator::Stage::follower;
+    bool backlog_seen_ = false;
     std::atomic<bool> failed_{false};
     std::string failure_;
 };

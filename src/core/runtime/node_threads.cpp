@@ -44,8 +44,12 @@ void Node::run_replication() {
             if (!in_flight_.empty()) {
                 settle();
             }
+            stage_seen_ = replica_.replicator().stage();
+            backlog_seen_ = replica_.replayer().more();
             release();
-        } else if (!callers_came) {
+        } else if (callers_came) {
+            stage_seen_ = Replicator::Stage::leading;
+        } else {
             step_wanted_.store(true, std::memory_order_relaxed);  // whoever holds the plane steps it for us
         }
         rest(ticket, busy);
@@ -53,7 +57,7 @@ void Node::run_replication() {
 }
 
 void Node::rest(std::uint32_t ticket, bool busy) {
-    Replicator::Stage const stage = replica_.replicator().stage();
+    Replicator::Stage const stage = stage_seen_;
     bool const taking_over = stage == Replicator::Stage::requesting || stage == Replicator::Stage::adopting ||
                              stage == Replicator::Stage::sealing;
     idle_rounds_ = busy ? 0 : idle_rounds_ + 1;
@@ -66,7 +70,7 @@ void Node::rest(std::uint32_t ticket, bool busy) {
         fabric_.wait(Plane::replication, ticket, 20 * kMicrosecond);
     } else if (stage == Replicator::Stage::leading) {
         fabric_.wait(Plane::replication, ticket, idle_rounds_ < 4 * kRoundsBeforeIdle ? kLeaderNap : kIdleSleep);
-    } else if (busy && replica_.replayer().more()) {
+    } else if (busy && backlog_seen_) {
         return;  // a step is bounded, the backlog is not: go on at once
     } else if (idle_rounds_ < kRoundsBeforeIdle) {
         std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
