@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from mu.errors import CommandFailed, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
+
+AGAIN: Final = 1 << 63
+"""with a request's number: it was sent before (commands.hpp: kRetryBit)"""
 
 Execute = Callable[[bytes, int, int, int], bytes]
 """execute(command, timeout_ns, client, number)"""
@@ -79,16 +82,16 @@ class Session:
         """
         if self._doubt is None:
             raise ValueError("Nothing is in doubt: every request of this session is settled.")
-        return self._send(self._doubt, timeout)
+        return self._send(self._doubt, timeout, again=AGAIN)
 
     def move(self, replica: TakesSessions) -> None:
         """Sends what follows to another replica of the same cluster."""
         self._execute = replica.session_execute
 
-    def _send(self, command: bytes, timeout: float | None) -> bytes:
+    def _send(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
         timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)
         try:
-            reply = self._execute(command, timeout_ns, self.client, self.number)
+            reply = self._execute(command, timeout_ns, self.client, self.number | again)
         except CommandFailed:
             self._settle()
             raise

@@ -6,6 +6,7 @@ It answers the questions of the Python face alone: which arguments arrive, in wh
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -87,6 +88,7 @@ class FakeNode:
 
     def execute(self, command: bytes, timeout_ns: int, client: int = 0, number: int = 0) -> bytes:
         self._enter(timeout_ns)
+        number &= (1 << 63) - 1  # the rest says that it was sent before
         known, reply = self.world.replies.get(client, (0, b""))
         if not client or number != known:
             reply = self._apply(command)
@@ -113,9 +115,13 @@ class FakeNode:
         self._enter(timeout_ns)
         return function()
 
-    def wait_until_leading(self, timeout_ns: int) -> bool:  # noqa: ARG002  # the fake never waits
-        """Whether it leads, at once."""
-        return bool(self.status()["role"] == "leader")
+    def wait_until_leading(self, timeout_ns: int) -> bool:
+        """Looks, again and again, until it leads or the time is up."""
+        until = time.monotonic_ns() + timeout_ns
+        while self.status()["role"] != "leader":
+            if time.monotonic_ns() >= until:
+                return False
+        return True
 
     def pause(self) -> None:
         self.paused = True

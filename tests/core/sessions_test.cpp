@@ -100,3 +100,19 @@ TEST_CASE("A table restored from a snapshot judges, replies and forgets as the s
     }
     CHECK(saved(restored) == saved(original));
 }
+
+TEST_CASE("A first request that is sent again is fresh until the table has ever forgotten anybody, and expired then") {
+    Sessions sessions(1);
+    CHECK(sessions.judge({7, 1 | kRetryBit}) == Verdict::fresh);
+    sessions.remember({7, 1 | kRetryBit}, ReplyStatus::ok, {});
+    CHECK(sessions.judge({7, 1 | kRetryBit}) == Verdict::repeated);
+    sessions.remember({8, 1}, ReplyStatus::ok, {});  // now 7 is forgotten
+    CHECK(sessions.judge({7, 1 | kRetryBit}) == Verdict::expired);
+    CHECK(sessions.judge({9, 1}) == Verdict::fresh);
+
+    Sessions restored(1);
+    OwnedBytes const bytes = saved(sessions);
+    ByteReader reader(bytes);
+    restored.load(reader);
+    CHECK(restored.judge({7, 1 | kRetryBit}) == Verdict::expired);
+}

@@ -175,7 +175,9 @@ TEST_CASE("A ring sets a flag of one plane of one replica, and taking it clears 
 }
 
 TEST_CASE("A live writer that changes the bytes of a pending write, and a dead one that posts, break an invariant") {
-    Bench bench(manual());
+    SimOptions options = manual();
+    options.check_sources = true;
+    Bench bench(options);
     auto bytes = words(5, 2);
     bench.write(1, 2, Region::background, 0, bytes);
     bytes[9] = std::byte{1};

@@ -15,9 +15,10 @@ namespace mu {
 
 struct SessionRequest {
     std::uint64_t client = 0;  // 0: no session
-    std::uint64_t number = 0;  // from 1, each new command one more
+    std::uint64_t number = 0;  // from 1, each new command one more; with kRetryBit if it was sent before
 };
 
+inline constexpr std::uint64_t kRetryBit = 1ULL << 63U;
 inline constexpr std::uint32_t kSessionBit = 1U << 31U;
 inline constexpr std::size_t kSessionBytes = sizeof(SessionRequest);
 

@@ -100,6 +100,7 @@ void Election::judge(ReplicaId peer, Nanoseconds now) noexcept {
     } else if (pulse.score > 0) {
         --pulse.score;
     }
+    shared_.scores[peer].store(pulse.score, std::memory_order_relaxed);
     auto const theirs = static_cast<Nanoseconds>(peers_.view(peer).heartbeat_period_ns);
     bool const stale = now - pulse.moved_at > settings_.stale_limit + theirs;
     if (pulse.score >= kAliveFrom) {

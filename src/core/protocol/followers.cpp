@@ -189,8 +189,17 @@ Outcome Replicator::append_admission(ReplicaId replica, Incarnation incarnation)
     if (followers_[replica].stage != Follower::Stage::idle) {
         lose(replica, now_);  // what the earlier incarnation acknowledged must not decide the record that replaces it
     }
+    if (!leading() || !enough_confirmed()) {
+        return leading() ? Outcome::no_majority : Outcome::not_leader;
+    }
     AdmitRecord const record{replica, incarnation};
-    return append(SlotKind::admit, std::as_bytes(std::span(&record, 1)), {});
+    std::uint64_t const bytes = slot_bytes(sizeof record);
+    if (!make_room(bytes, 0)) {  // from what commands leave free: clients that keep the ring full keep nobody out
+        return Outcome::no_room;
+    }
+    append_pad_if_needed(bytes);
+    append_slot(SlotKind::admit, std::as_bytes(std::span(&record, 1)), {});
+    return Outcome::ok;
 }
 
 }  // namespace mu

@@ -42,7 +42,7 @@ void Replicator::step(Nanoseconds now) {
             }
             break;
         case Stage::requesting:
-            if (now - started_at_ > settings_.grant_timeout ||
+            if (now - started_at_ > settings_.grant_timeout || !should_lead() ||
                 (followers_[settings_.self].is_granted() && lost_own_permission())) {
                 abort();
             } else {
@@ -305,6 +305,7 @@ void Replicator::abort() {
         // A majority may have decided what one's own log does not hold.
         replayer_.learned_decided(std::min(decided_, followers_[settings_.self].accepted));
     }
+    withdraw_requests();
     stage_ = Stage::follower;
     refused_ = 0;
     ++aborts_;

@@ -141,6 +141,7 @@ private:
     void start_takeover(Nanoseconds now);
     void ask(ReplicaId replica, Nanoseconds now);
     void ask_self(Nanoseconds now);
+    void withdraw_requests();
     void read_grants(Nanoseconds now);
     void granted(ReplicaId replica, Grant const& grant);
     void read_chain(ReplicaId replica);

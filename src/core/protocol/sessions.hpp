@@ -29,15 +29,18 @@ public:
     // What to do with a request; `repeated` leaves the reply that was given before in last().
     [[nodiscard]] Verdict judge(SessionRequest const& request) {
         auto const found = clients_.find(request.client);
+        std::uint64_t const number = request.number & ~kRetryBit;
         if (found == clients_.end()) {
-            return request.number == 1 ? Verdict::fresh : Verdict::expired;
+            // A first request that is sent again may have been applied and forgotten, once anybody was forgotten.
+            bool const forgotten = (request.number & kRetryBit) != 0 && forgotten_ != 0;
+            return number == 1 && !forgotten ? Verdict::fresh : Verdict::expired;
         }
         Client& client = found->second;
-        if (request.number == client.number) {
+        if (number == client.number) {
             last_ = &client;
             return Verdict::repeated;
         }
-        return request.number > client.number ? Verdict::fresh : Verdict::stale;
+        return number > client.number ? Verdict::fresh : Verdict::stale;
     }
     [[nodiscard]] ReplyStatus last_status() const noexcept { return last_->status; }
     [[nodiscard]] OwnedBytes const& last_reply() const noexcept { return last_->reply; }
@@ -47,15 +50,17 @@ public:
         if (!fresh) {
             order_.erase(at->second.used);
         }
-        at->second = Client{request.number, status, reply, ++clock_};
+        at->second = Client{request.number & ~kRetryBit, status, reply, ++clock_};
         order_[clock_] = request.client;
         if (clients_.size() > limit_) {
             clients_.erase(order_.begin()->second);
             order_.erase(order_.begin());
+            ++forgotten_;
         }
     }
 
     void save(ByteWriter& out) const {
+        out.put(forgotten_);
         out.put(static_cast<std::uint64_t>(order_.size()));
         for (auto const& [used, id] : order_) {
             Client const& client = clients_.at(id);
@@ -68,6 +73,7 @@ public:
     void load(ByteReader& in) {
         clients_.clear();
         order_.clear();
+        auto const forgotten = in.take<std::uint64_t>();
         auto const count = in.take<std::uint64_t>();
         for (std::uint64_t i = 0; i < count && in.sound(); ++i) {
             auto const id = in.take<std::uint64_t>();
@@ -76,6 +82,7 @@ public:
             std::span<std::byte const> const reply = in.sized();
             remember(request, status, OwnedBytes(reply.begin(), reply.end()));
         }
+        forgotten_ = forgotten;
     }
     [[nodiscard]] std::size_t size() const noexcept { return clients_.size(); }
     [[nodiscard]] std::uint64_t limit() const noexcept { return limit_; }
@@ -91,6 +98,7 @@ private:
     std::unordered_map<std::uint64_t, Client> clients_;
     std::map<std::uint64_t, std::uint64_t> order_;  // last use -> client
     std::uint64_t clock_ = 0;
+    std::uint64_t forgotten_ = 0;  // clients, ever
     Client* last_ = nullptr;
 };
 

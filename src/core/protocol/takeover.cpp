@@ -56,6 +56,18 @@ void Replicator::ask(ReplicaId replica, Nanoseconds now) {
     side_.ring(replica, Plane::background);
 }
 
+// A request that nobody stands behind any more would depose whoever leads as soon as the minimum hold is over.
+void Replicator::withdraw_requests() {
+    for (ReplicaId const member : settings_.members) {
+        if (followers_[member].stage != Follower::Stage::requested || side_.connected(member) == 0) {
+            continue;
+        }
+        outgoing_[member] = Checked<Request>::of(Request{kNoProposal, incarnation_, ++nonce_});
+        side_.write(member, Region::background, peer_cell_at(settings_.self, &PeerCells::request),
+                    {std::as_bytes(std::span(&outgoing_[member], 1))}, 0);
+    }
+}
+
 // One's own log is granted by this plane itself, here, at one of its step boundaries.
 void Replicator::ask_self(Nanoseconds now) {
     ReplicaId const self = settings_.self;
