@@ -44,7 +44,8 @@ struct Parade : Cluster {
         int quiet = 0;
         REQUIRE(until([&] {
             ReplicaId lowest = 1;
-            while (lowest < size() && (!alive(lowest) || frozen[lowest])) ++lowest;
+            while (lowest < size() && (!alive(lowest) || frozen[lowest]))
+                ++lowest;
             quiet = leader() == lowest && replica(lowest).replicator().leading() ? quiet + 1 : 0;
             return quiet > 100;
         }));
