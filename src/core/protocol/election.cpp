@@ -129,7 +129,8 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     Offset const reached = load_word(own_.chain_end);
     if (!shared_.joined.load(std::memory_order_acquire)) {
         eligible = false;
-    } else if (reached >= most_applied()) {
+    } else if (load_word(own_.leading) != 0 || reached >= most_applied()) {
+        // (A leader's log has all there is, however far behind it publishes: a crowded processor must not unseat it.)
         eligible = true;
         must_reach_by_ = 0;
     } else if (must_reach_by_ == 0) {
