@@ -12,7 +12,7 @@ from mu.errors import Indeterminate
 from mu.testing import LocalCluster
 from tests.faults.witness import View, Witness
 
-PATIENCE: Final = 30.0  # seconds for what has to happen in the end
+PATIENCE: Final = 60.0  # seconds for what has to happen in the end
 SMALL_LOG: Final = 64 * 1024  # bytes: laps come soon
 
 
