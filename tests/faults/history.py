@@ -1,8 +1,9 @@
 """Clients that set, add and read on several keys, each a thread, and the history that they record.
 
-A client goes to the replica that it takes for the leader, whatever that one has become meanwhile, so that deposed
-leaders are asked too. What was not proposed is left out of the history, which claims that it never takes effect; what
-is indeterminate stays open in it. Keys are fresh ones after a while: the check's effort grows with a key's operations.
+A client goes to the replica that it takes for the leader, whatever that one has become meanwhile, and now and then to
+any other, so that deposed leaders are asked too. What was not proposed is left out of the history, which claims that it
+never takes effect; what is indeterminate stays open in it. Keys are fresh ones after a while: the check's effort grows
+with a key's operations.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.faults.witness import Sum, Value
 
 OPERATIONS_PER_KEYS: Final = 400  # of all clients, then the next keys
 KEYS: Final = 2  # registers at a time, and as many counters
+STRAY: Final = 0.1  # of the operations
 CALL_TIMEOUT: Final = 0.5  # seconds
 
 
@@ -70,6 +72,8 @@ class Clients:
         with self._lock:
             self._begun += 1
             number = self._begun
+        if choices.random() < STRAY:
+            replica = choices.choice(self._cluster.cluster.replicas)
         keys = f"{number // OPERATIONS_PER_KEYS}-{choices.randrange(KEYS)}"
         action, call = self._choose(choices, keys, number)
         key = ("sum" if action[0] == "add" or call.__name__ == "read_sum" else "value", keys)

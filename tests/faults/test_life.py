@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -56,24 +57,35 @@ def test_killed_at_any_moment_of_its_life_it_can_be_started_again(
     assert remains, "no death left a segment: this test saw nothing"
 
 
+LOOKER = """
+import sys, mu, mu.fabric
+cluster = mu.Cluster(name="alone", replicas=(1,), directory=sys.argv[1])
+mu.fabric.peek(cluster, 1)
+print("looking", flush=True)
+while True:
+    mu.fabric.peek(cluster, 1)
+"""
+
+
+@pytest.fixture
+def lookers(alone: mu.Cluster) -> Iterator[None]:
+    """Two processes that look at a replica all the time."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", LOOKER, alone.directory]
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            process = stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"looking\n"
+        yield
+
+
+@pytest.mark.usefixtures("lookers")
 def test_looking_at_a_replica_never_keeps_it_from_starting(alone: mu.Cluster) -> None:
     """Whoever asks for a status all the time is not in the way of a replica that starts."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.is_set():
-            fabric.peek(alone, 1)
-
-    lookers = [threading.Thread(target=look, daemon=True) for _ in range(2)]
-    for each in lookers:
-        each.start()
-    try:
-        for _ in range(30):
-            mu.Replica.open(alone, replica_id=1, state_machine=Witness()).close()
-    finally:
-        over.set()
-        for each in lookers:
-            each.join()
+    for _ in range(100):
+        mu.Replica.open(alone, replica_id=1, state_machine=Witness()).close()
 
 
 def test_clean_removes_what_a_kill_left(alone: mu.Cluster) -> None:
