@@ -69,11 +69,14 @@ std::uint64_t LogFormat::stamp_of(SlotHeader const& header) const noexcept {
     return stamp == 0 ? 1 : stamp;  // 0 is the end mark
 }
 
-std::uint64_t LogFormat::canary_of(SlotHeader const& header, std::span<std::byte const> value) const noexcept {
-    std::uint64_t sum = mix(header.stamp ^ kMixB, key_ ^ kMixA);
-    if (integrity_ == Integrity::stamp || header.kind == SlotKind::pad) {
-        return sum;
-    }
+inline std::uint64_t LogFormat::canary_of(SlotHeader const& header, std::span<std::byte const> value) const noexcept {
+    std::uint64_t const sum = mix(header.stamp ^ kMixB, key_ ^ kMixA);
+    return integrity_ == Integrity::stamp || header.kind == SlotKind::pad ? sum : checksum(sum, value);
+}
+
+std::uint64_t LogFormat::canary(Slot const& slot) const noexcept { return canary_of(slot.header, slot.value); }
+
+std::uint64_t LogFormat::checksum(std::uint64_t sum, std::span<std::byte const> value) const noexcept {
     std::size_t i = 0;
     for (; i + 8 <= value.size(); i += 8) {
         sum = mix(sum ^ load_word(value.data() + i, std::memory_order_relaxed), kMixC);

@@ -85,7 +85,7 @@ public:
     [[nodiscard]] std::uint64_t seal(SlotHeader& header, std::span<std::byte const> value) const noexcept;
 
     // The canary that belongs to a slot as found.
-    [[nodiscard]] std::uint64_t canary(Slot const& slot) const noexcept { return canary_of(slot.header, slot.value); }
+    [[nodiscard]] std::uint64_t canary(Slot const& slot) const noexcept;
 
     // The valid slot at `at` in `ring`, or nothing. Loads the stamp and the canary with acquire order, so it may run
     // while another replica writes; whoever uses the value must then check unchanged().
@@ -112,6 +112,7 @@ public:
 private:
     [[nodiscard]] std::uint64_t stamp_of(SlotHeader const& header) const noexcept;
     [[nodiscard]] std::uint64_t canary_of(SlotHeader const& header, std::span<std::byte const> value) const noexcept;
+    [[nodiscard]] std::uint64_t checksum(std::uint64_t sum, std::span<std::byte const> value) const noexcept;
 
     std::uint64_t key_;
     std::uint64_t ring_bytes_;  // a power of two

@@ -43,6 +43,21 @@ TEST_CASE("A peer is dead only below 2 and alive again only from 6 (paper 5.1)")
     CHECK(elector.alive(2));
 }
 
+TEST_CASE("A peer that the fabric knows to be able to run is given longer: it waits for a processor, or hangs") {
+    Elector elector;
+    elector.appear();
+    elector.read_moved(2);
+    Nanoseconds const moved_at = elector.now;
+    elector.world.vouch_runnable(2, true);
+    Nanoseconds const limit = elector.settings.starved_limit + elector.settings.heartbeat_period;
+    while (elector.now + elector.settings.heartbeat_period <= moved_at + limit) {
+        elector.read_unmoved();
+        REQUIRE(elector.alive(2));
+    }
+    elector.read_unmoved();
+    CHECK_FALSE(elector.alive(2));
+}
+
 TEST_CASE("A low score alone is not death: the heartbeat must also be stale for longer than the worst stall") {
     Elector elector;
     elector.appear();
@@ -152,6 +167,7 @@ TEST_CASE(
     for (int i = 0; i < 10; ++i) {
         elector.step(elector.settings.heartbeat_idle_period);
         CHECK(elector.own(1).heartbeat == last);
+        CHECK(elector.own(1).eligible == 0);
     }
     elector.shared.steps.fetch_add(1);
     elector.step(elector.settings.heartbeat_idle_period);
@@ -242,9 +258,11 @@ TEST_CASE("A lapped replica tries again once nobody has mended it for longer tha
     elector.shared.lapped = true;
     Nanoseconds const since = elector.now;
     while (elector.now - since <= elector.settings.transfer_timeout) {
+        elector.shared.steps.fetch_add(1);
         elector.read_moved(2);
         CHECK(elector.own(1).eligible == (elector.now - since > elector.settings.transfer_timeout ? 1 : 0));
     }
+    elector.shared.steps.fetch_add(1);
     elector.read_moved(2);
     CHECK(elector.own(1).eligible == 1);
 }

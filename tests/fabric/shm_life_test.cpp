@@ -46,6 +46,20 @@ TEST_CASE("A killed process is reported as gone") {
     CHECK(eventually(world, [&] { return world.endpoint(1).peer(2).gone; }));
 }
 
+TEST_CASE("A process that may run is told from one that is stopped or has ended") {
+    Beside world;
+    REQUIRE(world.started());
+    REQUIRE(eventually(world, [&] { return world.endpoint(1).peer(2).incarnation != 0; }));
+    CHECK(world.endpoint(1).is_runnable(2));
+    world.child().stop();
+    CHECK_FALSE(world.endpoint(1).is_runnable(2));
+    world.child().go_on();
+    CHECK(world.endpoint(1).is_runnable(2));
+    world.child().kill();
+    CHECK_FALSE(world.endpoint(1).is_runnable(2));
+    CHECK_FALSE(world.endpoint(1).is_runnable(7));
+}
+
 TEST_CASE("A stopped process is not gone, and its memory can be written") {
     Beside world;
     REQUIRE(world.started());

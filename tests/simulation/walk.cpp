@@ -250,6 +250,7 @@ void Walk::in_permit(ReplicaId id) {
 void Walk::weather() {
     bool const young = plan_.calm_youth && judge_.acknowledged() < 5 && event_ < plan_.events / 4;
     trouble_ = young ? 0 : dice_.below(plan_.trouble + 1);
+    cluster_.world.vouch_runnable(any(), dice_.one_in(2));
     slow_links_ = {};
     if (dice_.one_in(3)) {
         calm_down();
@@ -263,6 +264,7 @@ void Walk::calm_down() {
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         lives_[id].frozen = false;
         if (!cluster_.alive(id)) restart(id);
+        cluster_.world.vouch_runnable(id, false);
         cluster_.replica(id).shared().paused.store(false);
         for (ReplicaId other = 1; other <= cluster_.size(); ++other)
             cluster_.world.heal(id, other);

@@ -62,6 +62,7 @@ inline Settings quick_settings() {
     settings.heartbeat_idle_period = 20 * kMicrosecond;
     settings.idle_after = kMillisecond;
     settings.stale_limit = 60 * kMicrosecond;
+    settings.starved_limit = 150 * kMicrosecond;
     settings.stuck_limit = 200 * kMicrosecond;
     settings.minimum_hold = 30 * kMicrosecond;
     settings.grant_timeout = 150 * kMicrosecond;

@@ -27,6 +27,7 @@ void use_dedicated_cores(Settings& settings) noexcept {
     settings.heartbeat_period = 50 * kMicrosecond;
     settings.heartbeat_idle_period = 50 * kMicrosecond;
     settings.stale_limit = 1 * kMillisecond;
+    settings.starved_limit = 1 * kMillisecond;
     settings.stuck_limit = 2 * kMillisecond;
     settings.minimum_hold = 500 * kMicrosecond;
     settings.grant_timeout = 2 * kMillisecond;
@@ -44,6 +45,7 @@ void override_setting(Settings& settings, std::string const& name, std::int64_t 
         {"heartbeat_idle_period", &Settings::heartbeat_idle_period},
         {"idle_after", &Settings::idle_after},
         {"stale_limit", &Settings::stale_limit},
+        {"starved_limit", &Settings::starved_limit},
         {"stuck_limit", &Settings::stuck_limit},
         {"minimum_hold", &Settings::minimum_hold},
         {"grant_timeout", &Settings::grant_timeout},

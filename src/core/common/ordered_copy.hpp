@@ -13,6 +13,7 @@
 // relaxed atomic.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -39,7 +40,11 @@ inline constexpr bool kEveryWordAtomic = false;
 #endif
 
 // Below this a loop of vector moves beats the call of memcpy, in bytes.
-inline constexpr std::size_t kInlineBytes = 128;
+inline constexpr std::size_t kInlineBytes = 256;
+
+// A short head has just been put together, of words: a processor loads what it has just stored at once only in pieces
+// that were stored whole.
+inline constexpr std::size_t kFreshBytes = 64;
 
 inline std::atomic_ref<std::uint64_t> word(std::byte const* at) noexcept {
     // Shared memory is mapped writable; const is only the reader's view of it.
@@ -63,49 +68,107 @@ inline std::uint64_t last_word(Bytes part) noexcept {
     return value;
 }
 
-// Private to shared, in no particular order; `bytes` is a multiple of 8.
-inline void copy_in(std::byte* to, std::byte const* from, std::size_t bytes) noexcept {
-    if constexpr (kEveryWordAtomic) {
-        for (std::size_t i = 0; i < bytes; i += kWord) {
-            word(to + i).store(private_word(from + i), std::memory_order_relaxed);
-        }
-    } else if (bytes > kInlineBytes) {
-        std::memcpy(to, from, bytes);
-    } else {
-        std::size_t i = 0;
-        for (; i + 16 <= bytes; i += 16) {
-            __builtin_memcpy(to + i, from + i, 16);
-        }
-        if (i < bytes) __builtin_memcpy(to + i, from + i, kWord);
-    }
-}
+// The same bytes go to the same place in several rings at once: what is loaded once is stored several times, and the
+// stores of one ring need not wait for those of another. `Most` is their number, or, where that may be less, `kAnyRings`.
+// All of it is inlined, so that the places stay in registers.
+inline constexpr std::size_t kAnyRings = kMaxReplicas;
 
-// The same for any length; a ragged end is filled up with zeros.
-inline void copy_in_padded(std::byte* to, Bytes part) noexcept {
-    std::size_t const whole = part.size() / kWord * kWord;
-    if (whole != 0) copy_in(to, part.data(), whole);
-    if (whole != part.size()) word(to + whole).store(last_word(part), std::memory_order_relaxed);
-}
+template <std::size_t Most>
+class Rings {
+public:
+    // Places of as many rings, each aligned to 8.
+    [[gnu::always_inline]] explicit Rings(std::span<std::byte* const> places) noexcept : count_(places.size()) {
+        for (std::size_t k = 0; k < count(); ++k) {
+            places_[k] = places[k];
+        }
+    }
+
+    // Private to shared, in no particular order; `bytes` is a multiple of 8.
+    [[gnu::always_inline]] void copy_in(std::size_t at, std::byte const* from, std::size_t bytes) const noexcept {
+        if constexpr (kEveryWordAtomic) {
+            for (std::size_t i = 0; i < bytes; i += kWord) {
+                store(at + i, private_word(from + i), std::memory_order_relaxed);
+            }
+        } else if (bytes > kInlineBytes) {
+            // From the next cache line on, so that whole lines are written.
+            std::size_t const ahead = -reinterpret_cast<std::uintptr_t>(places_[0] + at) % kCacheLine;
+            copy_inline(at, from, ahead);
+            each([&](std::byte* place) { std::memcpy(place + at + ahead, from + ahead, bytes - ahead); });
+        } else {
+            copy_inline(at, from, bytes);
+        }
+    }
+    // The same for any length; a ragged end is filled up with zeros.
+    [[gnu::always_inline]] void copy_in_padded(std::size_t at, Bytes part) const noexcept {
+        std::size_t const whole = part.size() / kWord * kWord;
+        if (whole != 0) copy_in(at, part.data(), whole);
+        if (whole != part.size()) store(at + whole, last_word(part), std::memory_order_relaxed);
+    }
+    [[gnu::always_inline]] void store(std::size_t at, std::uint64_t value, std::memory_order order) const noexcept {
+        each([&](std::byte* place) { word(place + at).store(value, order); });
+    }
+
+private:
+    [[gnu::always_inline]] void copy_inline(std::size_t at, std::byte const* from, std::size_t bytes) const noexcept {
+        struct Pair {
+            std::byte bytes[2 * kWord];
+        };
+        std::size_t i = 0;
+        for (; i + sizeof(Pair) <= bytes; i += sizeof(Pair)) {
+            Pair pair;
+            __builtin_memcpy(&pair, from + i, sizeof pair);
+            each([&](std::byte* place) { __builtin_memcpy(place + at + i, &pair, sizeof pair); });
+        }
+        if (i < bytes) store(at + i, private_word(from + i), std::memory_order_relaxed);
+    }
+
+    template <class Do>
+    [[gnu::always_inline]] void each(Do const& act) const noexcept {
+        if constexpr (Most == kAnyRings) {
+            for (std::size_t k = 0; k < count_; ++k) {
+                act(places_[k]);
+            }
+        } else {
+#pragma GCC unroll 4
+            for (std::size_t k = 0; k < Most; ++k) {
+                act(places_[k]);
+            }
+        }
+    }
+    [[nodiscard]] std::size_t count() const noexcept { return Most == kAnyRings ? count_ : Most; }
+
+    std::array<std::byte*, Most> places_;
+    std::size_t count_;
+};
 
 // A write whose first word begins `head` and whose last word is `last`.
-inline void copy_framed(std::byte* to, Bytes head, Bytes body, std::uint64_t last) noexcept {
+template <std::size_t Most>
+[[gnu::always_inline]] inline void copy_framed(Rings<Most> const& to, Bytes head, Bytes body,
+                                               std::uint64_t last) noexcept {
     // Release: it must not overtake the last word of the write before it either (F3).
-    word(to).store(private_word(head.data()), std::memory_order_release);
+    to.store(0, private_word(head.data()), std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_release);
-    copy_in(to + kWord, head.data() + kWord, head.size() - kWord);
-    copy_in_padded(to + head.size(), body);
-    word(to + align_up(head.size() + body.size(), kWord)).store(last, std::memory_order_release);
+    if (head.size() <= kFreshBytes) {
+        for (std::size_t i = kWord; i < head.size(); i += kWord) {
+            to.store(i, private_word(head.data() + i), std::memory_order_relaxed);
+        }
+    } else {
+        to.copy_in(kWord, head.data() + kWord, head.size() - kWord);
+    }
+    to.copy_in_padded(head.size(), body);
+    to.store(align_up(head.size() + body.size(), kWord), last, std::memory_order_release);
 }
 
 // Writes of any other form. They are rare, so each part is simply taken word by word.
-inline void copy_by_words(std::byte* to, Bytes head, Bytes body, Bytes tail) noexcept {
+template <std::size_t Most>
+[[gnu::always_inline]] inline void copy_by_words(Rings<Most> const& to, Bytes head, Bytes body, Bytes tail) noexcept {
     std::size_t const tail_at = align_up(head.size() + body.size(), kWord);
     std::size_t const total = align_up(tail_at + tail.size(), kWord);
     for (std::size_t at = 0; at < total; at += kWord) {
         Bytes const part = at < head.size() ? head : at < tail_at ? body : tail;
         std::size_t const part_at = at < head.size() ? 0 : at < tail_at ? head.size() : tail_at;
         std::size_t const reach = at - part_at + kWord < part.size() ? at - part_at + kWord : part.size();
-        word(to + at).store(last_word(part.first(reach)), std::memory_order_release);
+        to.store(at, last_word(part.first(reach)), std::memory_order_release);
     }
 }
 
@@ -116,20 +179,41 @@ constexpr std::size_t ordered_bytes(Bytes head, Bytes body, Bytes tail) noexcept
     return align_up(align_up(head.size() + body.size(), kWord) + tail.size(), kWord);
 }
 
-// Stores one write. `to` is aligned to 8; a head that is followed by anything is a multiple of 8 long.
-inline void ordered_copy(std::byte* to, Bytes head, Bytes body = {}, Bytes tail = {}) noexcept {
-    MU_ASSERT(reinterpret_cast<std::uintptr_t>(to) % kWord == 0);
+namespace racy {
+
+template <std::size_t Most>
+[[gnu::always_inline]] inline void ordered_copy(Rings<Most> const& to, Bytes head, Bytes body, Bytes tail) noexcept {
     bool const whole_head = head.size() % kWord == 0;
     bool const only_head = body.empty() && tail.empty();
     MU_ASSERT(!head.empty() || !only_head);
     MU_ASSERT(whole_head || only_head);
     if (tail.size() == kWord && head.size() >= kWord) [[likely]] {  // a slot
-        racy::copy_framed(to, head, body, racy::private_word(tail.data()));
+        copy_framed(to, head, body, private_word(tail.data()));
     } else if (only_head && whole_head && head.size() > kWord) {  // slots as they lie in another log
-        racy::copy_framed(to, head.first(head.size() - kWord), {}, racy::last_word(head));
+        copy_framed(to, head.first(head.size() - kWord), {}, last_word(head));
     } else {
-        racy::copy_by_words(to, head, body, tail);
+        copy_by_words(to, head, body, tail);
     }
+}
+
+}  // namespace racy
+
+// Stores one write at each of several places, which are aligned to 8; a head that is followed by anything is a multiple
+// of 8 long.
+inline void ordered_copy_to_all(std::span<std::byte* const> places, Bytes head, Bytes body, Bytes tail) noexcept {
+    switch (places.size()) {  // the usual ones are worth code of their own
+        case 2:
+            return racy::ordered_copy(racy::Rings<2>(places), head, body, tail);
+        case 3:
+            return racy::ordered_copy(racy::Rings<3>(places), head, body, tail);
+        default:
+            return racy::ordered_copy(racy::Rings<racy::kAnyRings>(places), head, body, tail);
+    }
+}
+
+inline void ordered_copy(std::byte* to, Bytes head, Bytes body = {}, Bytes tail = {}) noexcept {
+    MU_ASSERT(reinterpret_cast<std::uintptr_t>(to) % kWord == 0);
+    racy::ordered_copy(racy::Rings<1>(std::span(&to, 1)), head, body, tail);
 }
 
 // Shared to shared; all three are multiples of 8.

@@ -15,7 +15,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 
 #include "common/types.hpp"
@@ -78,16 +77,13 @@ public:
     // Wakes a plane of `peer` if it sleeps. Only a hint: every plane also wakes by itself.
     virtual void ring(ReplicaId peer, Plane plane) noexcept = 0;
     // For media that finish a write at once: the same log write to each of `to`, stored and judged (F1) before this
-    // returns. The result is the set of those where it succeeded, bit by replica id. Nothing: this fabric completes by
-    // poll() only, or still has something to hand over; then nothing was written.
-    [[nodiscard]] virtual std::optional<std::uint32_t> write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
-                                                                     Gather const& bytes) noexcept {
+    // returns. The result is the set of those where it succeeded, bit by replica id. kNotAtOnce: this fabric completes
+    // by poll() only, or still has something to hand over; then nothing was written.
+    static constexpr std::uint32_t kNotAtOnce = ~0U;
+    [[nodiscard]] virtual std::uint32_t write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
+                                                      Gather const& bytes) noexcept {
         (void)to, (void)at, (void)bytes;
-        return std::nullopt;
-    }
-    // Asks the processor to fetch the lines that a coming log write to each of `to` will touch. Only a hint.
-    virtual void expect_write(std::span<ReplicaId const> to, std::uint64_t at, std::size_t bytes) noexcept {
-        (void)to, (void)at, (void)bytes;
+        return kNotAtOnce;
     }
 };
 
@@ -141,6 +137,12 @@ public:
     [[nodiscard]] virtual std::uint64_t permit(Tenure const& tenure, Keeper& keeper) noexcept = 0;
 
     [[nodiscard]] virtual PeerState peer(ReplicaId peer) noexcept = 0;
+    // Whether somebody who knows says that the present incarnation of `peer` is neither stopped nor ended: its silence
+    // then means that it waits for a processor, or hangs. False if nobody can tell. May take tens of microseconds.
+    [[nodiscard]] virtual bool is_runnable(ReplicaId peer) noexcept {
+        (void)peer;
+        return false;
+    }
     [[nodiscard]] virtual bool ordered_writes() const noexcept = 0;
 };
 

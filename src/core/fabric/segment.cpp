@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "common/assert.hpp"
+#include "fabric/process.hpp"
 
 namespace mu {
 
@@ -87,6 +88,7 @@ SegmentIdentity SegmentShape::identity(ReplicaId replica, Incarnation incarnatio
     identity.ring_bytes = ring_bytes;
     identity.background_bytes = background_bytes;
     identity.pid = static_cast<std::int32_t>(::getpid());
+    identity.process_started_at = look_at_process(identity.pid).started_at;
     identity.member_count = static_cast<std::uint32_t>(members.size());
     std::copy(members.begin(), members.end(), std::begin(identity.members));
     return identity;

@@ -27,7 +27,7 @@
 namespace mu {
 
 inline constexpr std::uint64_t kSegmentMagic = 0x31'6d'68'73'2e'75'6d'00;  // "\0mu.shm1"
-inline constexpr std::uint32_t kSegmentLayout = 1;  // raise it with every change of this file's structures
+inline constexpr std::uint32_t kSegmentLayout = 2;  // raise it with every change of this file's structures
 inline constexpr std::size_t kSegmentPage = 4096;   // bytes; areas begin on pages so that no two writers share one
 
 struct SegmentIdentity {
@@ -38,9 +38,9 @@ struct SegmentIdentity {
     std::uint64_t incarnation = 0;
     std::uint64_t ring_bytes = 0;
     std::uint64_t background_bytes = 0;
-    std::int32_t pid = 0;  // for messages only: it may mean nothing in another pid namespace
+    std::int32_t pid = 0;  // it may mean nothing, or another process, in another pid namespace
     std::uint32_t member_count = 0;
-    std::uint64_t unused = 0;
+    std::uint64_t process_started_at = 0;  // with the pid: which process (ProcessState)
     std::uint32_t members[kMaxReplicas] = {};
 };
 static_assert(sizeof(SegmentIdentity) == 128 && offsetof(SegmentIdentity, members) == kCacheLine);
@@ -48,6 +48,7 @@ static_assert(sizeof(SegmentIdentity) == 128 && offsetof(SegmentIdentity, member
 struct alignas(kCacheLine) EndedLine {
     std::uint32_t closed;      // its owner took its leave
     std::uint32_t superseded;  // its owner died and a later incarnation has taken its place
+    std::uint32_t processor;   // on which its replication plane was last worked on, plus 1; 0: unknown
 };
 
 struct alignas(kCacheLine) PermissionLine {

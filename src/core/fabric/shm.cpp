@@ -210,6 +210,23 @@ std::uint64_t ShmFabric::permit(Tenure const& tenure, Keeper& keeper) noexcept {
 
 PeerState ShmFabric::peer(ReplicaId peer) noexcept { return parts_->peers.state(peer); }
 
+bool ShmFabric::is_runnable(ReplicaId peer) noexcept { return parts_->peers.is_runnable(peer); }
+
+void ShmFabric::works_on(int processor) noexcept {
+    std::atomic_ref<std::uint32_t> const word(parts_->header().ended.processor);
+    auto const value = static_cast<std::uint32_t>(processor + 1);
+    if (word.load(std::memory_order_relaxed) != value) {
+        word.store(value, std::memory_order_relaxed);
+    }
+}
+
+int ShmFabric::processor_of(ReplicaId peer) noexcept {
+    std::shared_ptr<Segment> const found = parts_->peers.segment(peer);
+    if (found == nullptr) return -1;
+    std::atomic_ref<std::uint32_t> const word(found->header().ended.processor);
+    return static_cast<int>(word.load(std::memory_order_relaxed)) - 1;
+}
+
 Incarnation ShmFabric::incarnation() const noexcept { return parts_->owner.segment()->incarnation(); }
 
 std::uint32_t ShmFabric::ticket(Plane plane) noexcept {

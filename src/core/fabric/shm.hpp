@@ -62,6 +62,11 @@ public:
     [[nodiscard]] std::uint64_t permit(Tenure const& tenure, Keeper& keeper) noexcept override;
 
     [[nodiscard]] PeerState peer(ReplicaId peer) noexcept override;
+    [[nodiscard]] bool is_runnable(ReplicaId peer) noexcept override;
+
+    // The processor on which a replica's replication plane was last worked on, as it says itself; negative: unknown.
+    void works_on(int processor) noexcept;
+    [[nodiscard]] int processor_of(ReplicaId peer) noexcept;
     [[nodiscard]] bool ordered_writes() const noexcept override { return true; }
 
     [[nodiscard]] Incarnation incarnation() const noexcept;

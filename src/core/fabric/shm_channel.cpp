@@ -14,8 +14,9 @@ namespace {
 // Room for operations between two polls without an allocation. More than any plane has outstanding.
 constexpr std::size_t kExpectedPending = 1024;
 
-// So much of a coming write is fetched ahead: more than this has left the cache again before it is written.
-constexpr std::size_t kExpectedBytes = 128 * kCacheLine;
+// Logs are written one slot after the other, so what the write after the next one will touch is fetched while nobody
+// waits. Not if it is longer than this: string moves write whole lines without fetching them, and faster so.
+constexpr std::size_t kFetchedAhead = 2048;
 
 // Fetches a line for writing: a reader that has it elsewhere loses it now rather than when somebody waits for the
 // store. The compiler's own builtin fetches for reading only, unless it is told the exact processor.
@@ -140,6 +141,7 @@ void ShmChannel::settle() noexcept {
 }
 
 std::size_t ShmChannel::poll(std::span<Completion> completions) noexcept {
+    if (posted_ == 0) return 0;
     settle();
     std::size_t const count = std::min(completions.size(), settled_ - delivered_);
     for (std::size_t i = 0; i < count; ++i) {
@@ -157,16 +159,18 @@ void ShmChannel::ring(ReplicaId peer, Plane plane) noexcept {
 }
 
 // The hot path: what write() and poll() do, for all followers together and without a queue in between.
-std::optional<std::uint32_t> ShmChannel::write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
-                                                       Gather const& bytes) noexcept {
-    if (posted_ != 0) return std::nullopt;  // the order of completions is the order of posting
+std::uint32_t ShmChannel::write_at_once(std::span<ReplicaId const> to, std::uint64_t at, Gather const& bytes) noexcept {
+    if (posted_ != 0) return kNotAtOnce;  // the order of completions is the order of posting
     std::size_t const length = ordered_bytes(bytes.head, bytes.body, bytes.tail);
     MU_ASSERT(at <= shape_.ring_bytes && length <= shape_.ring_bytes - at);
+    MU_ASSERT(at % kWord == 0);
+    std::array<std::byte*, kMaxReplicas> places;
+    std::size_t count = 0;
     for (ReplicaId const peer : to) {
-        Link const& it = link(peer);
-        if (it.writable) [[likely]]
-            ordered_copy(it.log + at, bytes.head, bytes.body, bytes.tail);
+        places[count] = link(peer).log + at;
+        count += links_[peer].writable ? 1U : 0U;
     }
+    ordered_copy_to_all({places.data(), count}, bytes.head, bytes.body, bytes.tail);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     std::uint32_t succeeded = 0;
     for (ReplicaId const peer : to) {
@@ -174,18 +178,15 @@ std::optional<std::uint32_t> ShmChannel::write_at_once(std::span<ReplicaId const
         if (it.writable && judge_permission(it)) [[likely]]
             succeeded |= 1U << peer;
     }
-    return succeeded;
-}
-
-void ShmChannel::expect_write(std::span<ReplicaId const> to, std::uint64_t at, std::size_t bytes) noexcept {
-    if (at >= shape_.ring_bytes) return;
-    std::size_t const reach = std::min({bytes, shape_.ring_bytes - at, kExpectedBytes});
-    for (ReplicaId const peer : to) {
-        Link const& it = link(peer);
-        for (std::size_t i = 0; it.writable && i < reach; i += kCacheLine) {
-            prefetch_to_write(it.log + at + i);
+    std::size_t const later = 2 * align_up(length, kCacheLine);
+    if (length <= kFetchedAhead && at + later + length <= shape_.ring_bytes) {
+        for (std::size_t k = 0; k < count; ++k) {
+            for (std::size_t i = 0; i < length; i += kCacheLine) {
+                prefetch_to_write(places[k] + later + i);
+            }
         }
     }
+    return succeeded;
 }
 
 }  // namespace mu

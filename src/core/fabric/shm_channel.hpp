@@ -31,9 +31,8 @@ public:
     void confirm(ReplicaId to, std::uint64_t id) noexcept override;
     std::size_t poll(std::span<Completion> completions) noexcept override;
     void ring(ReplicaId peer, Plane plane) noexcept override;
-    [[nodiscard]] std::optional<std::uint32_t> write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
-                                                             Gather const& bytes) noexcept override;
-    void expect_write(std::span<ReplicaId const> to, std::uint64_t at, std::size_t bytes) noexcept override;
+    [[nodiscard]] std::uint32_t write_at_once(std::span<ReplicaId const> to, std::uint64_t at,
+                                              Gather const& bytes) noexcept override;
 
 private:
     // What a pending operation's success depends on.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/prompt_thread.hpp"
+#include "fabric/process.hpp"
 #include "fabric/segment_lock.hpp"
 #include "fabric/shm_life.hpp"
 
@@ -87,6 +88,15 @@ PeerState ShmPeers::state(ReplicaId peer) const noexcept {
     Incarnation const present = peers_[peer].present.load(std::memory_order_acquire);
     Incarnation const ended = peers_[peer].ended.load(std::memory_order_acquire);
     return {present, present != 0 && ended >= present};
+}
+
+bool ShmPeers::is_runnable(ReplicaId peer) noexcept {
+    std::shared_ptr<Segment> const found = segment(peer);
+    if (found == nullptr) return false;
+    SegmentIdentity const& identity = found->header().identity;
+    ProcessState const process = look_at_process(identity.pid);
+    if (process.letter == 0 || process.started_at != identity.process_started_at) return false;
+    return process.letter == 'R' || process.letter == 'S' || process.letter == 'D';
 }
 
 std::string ShmPeers::problem(ReplicaId peer) const {

@@ -35,6 +35,7 @@ public:
     // The segment of the present incarnation; null if the peer is absent, gone or not a member.
     [[nodiscard]] std::shared_ptr<Segment> segment(ReplicaId peer) noexcept;
     [[nodiscard]] PeerState state(ReplicaId peer) const noexcept;
+    [[nodiscard]] bool is_runnable(ReplicaId peer) noexcept;
     [[nodiscard]] std::string problem(ReplicaId peer) const;
 
 private:

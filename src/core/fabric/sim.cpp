@@ -136,6 +136,8 @@ PeerState SimFabric::peer(ReplicaId peer) noexcept {
     return peers_[peer];
 }
 
+bool SimFabric::is_runnable(ReplicaId peer) noexcept { return ((world_.runnable_ >> peer) & 1U) != 0; }
+
 bool SimFabric::ordered_writes() const noexcept { return world_.options().ordered_writes; }
 
 }  // namespace mu

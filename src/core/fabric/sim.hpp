@@ -87,6 +87,7 @@ public:
     [[nodiscard]] Proposal permission() const noexcept override { return memory_.permission(); }
     [[nodiscard]] std::uint64_t permit(Tenure const& tenure, Keeper& keeper) noexcept override;
     [[nodiscard]] PeerState peer(ReplicaId peer) noexcept override;
+    [[nodiscard]] bool is_runnable(ReplicaId peer) noexcept override;
     [[nodiscard]] bool ordered_writes() const noexcept override;
 
     [[nodiscard]] ReplicaId self() const noexcept { return self_; }
@@ -163,6 +164,8 @@ public:
     SimFabric& restart(ReplicaId replica);
     void discover(ReplicaId observer,
                   ReplicaId replica) noexcept;  // the observer sees the present incarnation
+    // From now on everybody is told that `replica` is neither stopped nor ended, whatever is true.
+    void vouch_runnable(ReplicaId replica, bool runnable) noexcept;
     void report_gone(ReplicaId observer, ReplicaId replica) noexcept;
     void report_gone(ReplicaId replica) noexcept;  // to everybody who still sees an incarnation that has ended
 
@@ -208,6 +211,7 @@ private:
     std::vector<QueueId> ready_;
     std::array<std::array<bool, kMaxReplicas>, kMaxReplicas> cut_{};
     Incarnation last_incarnation_ = 0;
+    std::uint32_t runnable_ = 0;  // bit by replica id
     PermitHook permit_hook_;
 };
 

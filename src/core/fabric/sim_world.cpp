@@ -196,6 +196,11 @@ void SimWorld::discover(ReplicaId observer, ReplicaId replica) noexcept {
     seen = {incarnation(replica), false};
 }
 
+void SimWorld::vouch_runnable(ReplicaId replica, bool runnable) noexcept {
+    std::uint32_t const bit = 1U << replica;
+    runnable_ = runnable ? runnable_ | bit : runnable_ & ~bit;
+}
+
 void SimWorld::report_gone(ReplicaId observer, ReplicaId replica) noexcept {
     MU_ASSERT(observer != replica);
     PeerState& seen = fabric(observer).peers_[replica];

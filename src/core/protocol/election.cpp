@@ -42,8 +42,8 @@ void Election::beat(Nanoseconds now) noexcept {
     }
     Nanoseconds const every = period(now);
     beat_at_ = now + every;
-    bool const stuck = now - stepped_at_ > settings_.stuck_limit;
-    if (stuck || shared_.paused.load(std::memory_order_acquire) || shared_.halted.load(std::memory_order_acquire)) {
+    stuck_ = now - stepped_at_ > settings_.stuck_limit;
+    if (stuck_ || shared_.paused.load(std::memory_order_acquire) || shared_.halted.load(std::memory_order_acquire)) {
         return;
     }
     store_word(own_.heartbeat_period_ns, static_cast<std::uint64_t>(every));
@@ -102,12 +102,17 @@ void Election::judge(ReplicaId peer, Nanoseconds now) noexcept {
     }
     shared_.scores[peer].store(pulse.score, std::memory_order_relaxed);
     auto const theirs = static_cast<Nanoseconds>(peers_.view(peer).heartbeat_period_ns);
-    bool const stale = now - pulse.moved_at > settings_.stale_limit + theirs;
     if (pulse.score >= kAliveFrom) {
         set_alive(peer, true);
-    } else if (pulse.score < kDeadBelow && stale) {
+    } else if (pulse.score < kDeadBelow && is_stale(peer, now - pulse.moved_at - theirs)) {
         set_alive(peer, false);
     }
+}
+
+// On a crowded machine a replica may wait for a processor longer than another one cares to wait for it; electing the
+// other would help nobody. Where the fabric can tell that from a stop, it may wait longer.
+bool Election::is_stale(ReplicaId peer, Nanoseconds silence) noexcept {
+    return silence > settings_.stale_limit && (silence > settings_.starved_limit || !fabric_.is_runnable(peer));
 }
 
 void Election::set_alive(ReplicaId peer, bool alive) noexcept {
@@ -149,7 +154,7 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     }
     eligible = eligible && !shared_.lapped.load(std::memory_order_acquire);
     shared_.eligible.store(eligible, std::memory_order_release);
-    store_word(own_.eligible, eligible && may_lead() ? 1 : 0);
+    store_word(own_.eligible, eligible && may_lead() && !stuck_ ? 1 : 0);
 }
 
 Offset Election::most_applied() const noexcept {

@@ -41,6 +41,7 @@ private:
     void beat(Nanoseconds now) noexcept;
     void observe(ReplicaId peer, Nanoseconds now) noexcept;
     void judge(ReplicaId peer, Nanoseconds now) noexcept;
+    [[nodiscard]] bool is_stale(ReplicaId peer, Nanoseconds silence) noexcept;
     void set_alive(ReplicaId peer, bool alive) noexcept;
     void consider_eligibility(Nanoseconds now) noexcept;
     [[nodiscard]] Offset most_applied() const noexcept;
@@ -56,6 +57,7 @@ private:
     Nanoseconds beat_at_ = 0;
     std::uint64_t steps_seen_ = 0;
     Nanoseconds stepped_at_ = 0;
+    bool stuck_ = false;     // so the heartbeat is silent
     Offset must_reach_ = 0;  // what others had applied when this replica was last measured against them
     Nanoseconds must_reach_by_ = 0;
     Nanoseconds lapped_since_ = 0;

@@ -79,6 +79,7 @@ bool Replayer::execute_decided(LogView const& view) {
         if (!execute_next(view)) {
             break;
         }
+        publish_if_far();
     }
     return true;
 }
@@ -119,7 +120,12 @@ void Replayer::execute_own(Offset until, ReplySink* sink) {
             executor_.execute(slot->header, slot->value, sink);
         }
     }
-    // Own landing areas are kept from the published position on, so it must not fall a lap behind.
+    publish_if_far();
+}
+
+// The leader waits for room until it is published; and one's own landing areas are kept from the published position on,
+// so that must not fall a lap behind.
+void Replayer::publish_if_far() noexcept {
     if (executor_.applied().offset - published_ > format_.ring_bytes() / 16) {
         publish();
     }

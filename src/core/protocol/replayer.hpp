@@ -37,6 +37,7 @@ public:
     [[nodiscard]] Offset chain_end() const noexcept { return std::max(scan_.offset, executor_.applied().offset); }
 
 private:
+    void publish_if_far() noexcept;
     // A step is a bounded piece of work, so that heartbeats and requests are never kept waiting for long.
     static constexpr int kSlotsPerStep = 256;
     // Slots come from another core's cache: those of a backlog are fetched so many bytes ahead.

@@ -136,7 +136,12 @@ void Replicator::append_pad_if_needed(std::uint64_t bytes) {
 }
 
 void Replicator::append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body) {
-    SlotHeader header;
+    // One command behind its header, as nearly always, and put together where it is copied from.
+    struct {
+        SlotHeader header;
+        std::uint64_t prefix = 0;
+    } head;
+    SlotHeader& header = head.header;
     header.offset = tail_.offset;
     header.proposal = tenure_.proposal;
     header.previous = tail_.previous;
@@ -145,40 +150,40 @@ void Replicator::append_slot(SlotKind kind, std::span<std::byte const> prefix, s
     header.length = kind == SlotKind::pad ? format_.pad_length(tail_.offset)
                                           : static_cast<std::uint32_t>(prefix.size() + body.size());
     Offset const end = tail_.offset + slot_bytes(header.length);
-    // Nearly always the header and what comes before the command fit into one line on the stack.
-    alignas(kCacheLine) std::array<std::byte, kCacheLine> line;
-    std::span<std::byte> head(line);
-    if (sizeof header + prefix.size() > line.size() || format_.integrity() == Integrity::checksum) {
-        head_.assign(sizeof header, std::byte{0});
-        head_.insert(head_.end(), prefix.begin(), prefix.end());
-        if (format_.integrity() == Integrity::checksum) {  // the checksum is over the value in one piece
-            head_.insert(head_.end(), body.begin(), body.end());
-            body = {};
-        }
-        head = head_;
+    if (prefix.size() != sizeof head.prefix || format_.integrity() == Integrity::checksum) [[unlikely]] {
+        write_assembled(header, prefix, body, end);
     } else {
-        head = head.first(sizeof header + prefix.size());
-        std::copy(prefix.begin(), prefix.end(), head.begin() + sizeof header);
+        std::memcpy(&head.prefix, prefix.data(), sizeof head.prefix);
+        std::uint64_t const canary = format_.seal(header, {});
+        write_to_all({std::as_bytes(std::span(&head, 1)), body, std::as_bytes(std::span(&canary, 1))}, header.offset,
+                     end);
     }
-    std::uint64_t const canary = format_.seal(header, head.subspan(sizeof header));
-    std::memcpy(head.data(), &header, sizeof header);
-
-    Gather const slot{head, body, std::as_bytes(std::span(&canary, 1))};
-    write_to_all(slot, header.offset, end);
     tail_ = Position{end, header.proposal};
     commit_written_ = header.commit;
     work_end_ = kind == SlotKind::empty || kind == SlotKind::pad ? work_end_ : end;
     configuration_.take(header, prefix);
-    // What the slot after the next one of this size will touch is fetched while nobody waits.
-    log_.expect_write(writers_, format_.place(end + slot_bytes(header.length)), slot_bytes(header.length));
+}
+
+void Replicator::write_assembled(SlotHeader& header, std::span<std::byte const> prefix, std::span<std::byte const> body,
+                                 Offset end) {
+    head_.assign(sizeof header, std::byte{0});
+    head_.insert(head_.end(), prefix.begin(), prefix.end());
+    if (format_.integrity() == Integrity::checksum) {  // the checksum is over the value in one piece
+        head_.insert(head_.end(), body.begin(), body.end());
+        body = {};
+    }
+    std::span<std::byte> const head(head_);
+    std::uint64_t const canary = format_.seal(header, head.subspan(sizeof header));
+    std::memcpy(head.data(), &header, sizeof header);
+    write_to_all({head, body, std::as_bytes(std::span(&canary, 1))}, header.offset, end);
 }
 
 void Replicator::write_to_all(Gather const& slot, Offset at, Offset end) {
-    std::optional<std::uint32_t> const succeeded = log_.write_at_once(writers_, format_.place(at), slot);
+    std::uint32_t const succeeded = log_.write_at_once(writers_, format_.place(at), slot);
     for (ReplicaId const writer : writers_) {
-        if (!succeeded) {
+        if (succeeded == Channel::kNotAtOnce) {
             log_.write(writer, Region::log, format_.place(at), slot, followers_[writer].completion_id(end));
-        } else if (((*succeeded >> writer) & 1U) != 0) {
+        } else if (((succeeded >> writer) & 1U) != 0) {
             followers_[writer].accepted = end;
         } else {
             refused_ |= 1U << writer;  // taken in by poll(), like any other failure
@@ -255,6 +260,14 @@ void Replicator::completed(Completion const& completion) {
 // The largest offset that a majority has accepted. It counts only from the seal on: a slot of an earlier tenure is
 // decided by a slot of this tenure at or after it, never by itself (paper, section 4.1; Raft's figure 8 is the same).
 void Replicator::count_decided() {
+    std::size_t have_all = 0;
+    for (ReplicaId const writer : counted_) {
+        have_all += followers_[writer].accepted == tail_.offset ? 1U : 0U;
+    }
+    if (have_all >= settings_.majority()) [[likely]] {
+        decide(tail_.offset);
+        return;
+    }
     std::array<Offset, kMaxReplicas> accepted;
     std::size_t count = 0;
     for (ReplicaId const writer : counted_) {
@@ -268,7 +281,10 @@ void Replicator::count_decided() {
     if (count < settings_.majority()) {
         return;
     }
-    Offset const by_majority = accepted[settings_.majority() - 1];
+    decide(accepted[settings_.majority() - 1]);
+}
+
+void Replicator::decide(Offset by_majority) {
     if (by_majority <= decided_ || seal_end_ == 0 || by_majority < seal_end_) {
         return;
     }

@@ -171,6 +171,8 @@ private:
     // what is decided, and so would stay full.
     [[nodiscard]] std::uint64_t reserve() const noexcept { return format_.ring_bytes() / 4; }
     void append_slot(SlotKind kind, std::span<std::byte const> prefix, std::span<std::byte const> body);
+    void write_assembled(SlotHeader& header, std::span<std::byte const> prefix, std::span<std::byte const> body,
+                         Offset end);
     void write_to_all(Gather const& slot, Offset at, Offset end);
     [[nodiscard]] bool should_lead() const noexcept;
     void heed_deaths() noexcept;
@@ -182,6 +184,7 @@ private:
     void poll_side();
     void completed(Completion const& completion);
     void count_decided();
+    void decide(Offset by_majority);
     void watch_recycling(Nanoseconds now);
     [[nodiscard]] Offset recycle_bound() const noexcept;
     [[nodiscard]] bool lost_own_permission() const noexcept;

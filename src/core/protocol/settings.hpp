@@ -22,11 +22,12 @@ struct Settings {
     // Shared cores: late detection is better than a false election (facts: worst stall 9–12 ms under CPU hogs).
     Nanoseconds heartbeat_period = 2 * kMillisecond;
     Nanoseconds heartbeat_idle_period = 10 * kMillisecond;
-    Nanoseconds idle_after = kSecond;               // without new slots: heartbeats slow down
-    Nanoseconds stale_limit = 25 * kMillisecond;    // dead by heartbeat only if also stale for longer than this
-    Nanoseconds stuck_limit = 50 * kMillisecond;    // replication plane without a step: heartbeat stops (fate sharing)
-    Nanoseconds minimum_hold = 5 * kMillisecond;    // a live writer keeps a log at least this long
-    Nanoseconds grant_timeout = 20 * kMillisecond;  // a takeover without a majority of grants aborts
+    Nanoseconds idle_after = kSecond;                // without new slots: heartbeats slow down
+    Nanoseconds stale_limit = 25 * kMillisecond;     // dead by heartbeat only if also stale for longer than this
+    Nanoseconds starved_limit = 250 * kMillisecond;  // the same while the fabric says that it is not stopped
+    Nanoseconds stuck_limit = 100 * kMillisecond;    // replication plane without a step: heartbeat stops (fate sharing)
+    Nanoseconds minimum_hold = 5 * kMillisecond;     // a live writer keeps a log at least this long
+    Nanoseconds grant_timeout = 20 * kMillisecond;   // a takeover without a majority of grants aborts
     Nanoseconds backoff_first = 1 * kMillisecond;
     Nanoseconds backoff_limit = 200 * kMillisecond;
     Nanoseconds joiner_retry = 2 * kMillisecond;

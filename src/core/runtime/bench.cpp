@@ -1,5 +1,6 @@
 #include "runtime/bench.hpp"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "common/prompt_thread.hpp"
 #include "runtime/clock.hpp"
 
 namespace mu {
@@ -44,6 +46,37 @@ private:
     double ns_per_tick_ = 1;
 };
 
+// Keeps the calling thread on the processor where it is; what it starts meanwhile can run on all others. A busy leader's
+// followers are never found on its own processor either, and where a line was read last decides what a write costs.
+class StayHere {
+public:
+    StayHere() noexcept {
+        sched_getaffinity(0, sizeof before_, &before_);
+        int const here = sched_getcpu();
+        cpu_set_t others = before_;
+        if (here < 0 || CPU_COUNT(&before_) < 2) {
+            return;
+        }
+        CPU_CLR(static_cast<unsigned>(here), &others);
+        CPU_ZERO(&here_);
+        CPU_SET(static_cast<unsigned>(here), &here_);
+        sched_setaffinity(0, sizeof others, &others);  // inherited by the threads that are started now
+    }
+    ~StayHere() { sched_setaffinity(0, sizeof before_, &before_); }
+    StayHere(StayHere const&) = delete;
+    StayHere& operator=(StayHere const&) = delete;
+
+    void settle() const noexcept {
+        if (CPU_COUNT(&here_) != 0) {
+            sched_setaffinity(0, sizeof here_, &here_);
+        }
+    }
+
+private:
+    cpu_set_t before_{};
+    cpu_set_t here_{};
+};
+
 // A ring of shared memory and a thread that reads what arrives in it, as seldom as a follower looks at its log.
 class ReadRing {
 public:
@@ -63,26 +96,37 @@ public:
     ReadRing(ReadRing const&) = delete;
     ReadRing& operator=(ReadRing const&) = delete;
 
-    [[nodiscard]] std::byte* at(std::size_t place) const noexcept { return static_cast<std::byte*>(base_) + place; }
-    // Everything up to `place` is there to be read.
-    void written(std::size_t place) noexcept { written_.store(place, std::memory_order_relaxed); }
+    [[nodiscard]] std::byte* at(Offset offset) const noexcept {
+        return static_cast<std::byte*>(base_) + offset % bytes_;
+    }
+    // Everything up to `offset` is there to be read.
+    void written(Offset offset) noexcept { written_.store(offset, std::memory_order_relaxed); }
+    // Until everything below `offset` has been read: no log laps its followers either.
+    void wait_until_read(Offset offset) const noexcept {
+        while (read_.load(std::memory_order_relaxed) < offset) {
+            std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
+        }
+    }
 
 private:
     void read() noexcept {
-        std::size_t place = 0;
+        become_prompt();
+        Offset offset = 0;
         while (!stop_.load(std::memory_order_acquire)) {
-            std::size_t const until = written_.load(std::memory_order_acquire);
-            for (; place != until; place = (place + kCacheLine) % bytes_) {
-                auto* const word = reinterpret_cast<std::uint64_t*>(at(place));
+            Offset const until = written_.load(std::memory_order_acquire);
+            for (; offset < until; offset += kCacheLine) {
+                auto* const word = reinterpret_cast<std::uint64_t*>(at(offset));
                 std::atomic_ref<std::uint64_t>(*word).load(std::memory_order_relaxed);
             }
+            read_.store(offset, std::memory_order_relaxed);
             std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
         }
     }
 
     std::size_t bytes_;
     void* base_;
-    std::atomic<std::size_t> written_{0};
+    std::atomic<Offset> written_{0};
+    std::atomic<Offset> read_{0};
     std::atomic<bool> stop_{false};
     std::thread reader_;
 };
@@ -139,26 +183,31 @@ std::vector<Nanoseconds> bench_floor(Node& node, std::size_t payload, std::size_
     Stopwatch const watch;
     std::size_t const ring = node.format().ring_bytes();
     OwnedBytes const slot(slot_bytes(static_cast<std::uint32_t>(payload + commands_prefix_bytes(1))), std::byte{0x78});
+    StayHere stay;
     std::vector<std::unique_ptr<ReadRing>> rings;
     for (std::size_t i = 1; i < node.replica().settings().members.size(); ++i) {
         rings.push_back(std::make_unique<ReadRing>(ring));
     }
+    stay.settle();
     std::vector<Nanoseconds> samples;
     samples.reserve(count);
-    std::size_t place = 0;
+    Offset offset = 0;
     for (std::size_t i = 0; i < count; ++i) {
-        if (place + slot.size() > ring) {
-            place = 0;
+        if (offset % ring + slot.size() > ring) {
+            offset += ring - offset % ring;
+        }
+        for (auto const& each : rings) {
+            each->wait_until_read(offset + slot.size() > ring ? offset + slot.size() - ring : 0);
         }
         std::uint64_t const began = Stopwatch::now();
         for (auto const& each : rings) {
-            std::memcpy(each->at(place), slot.data(), slot.size());
+            std::memcpy(each->at(offset), slot.data(), slot.size());
         }
         std::atomic_thread_fence(std::memory_order_seq_cst);
         samples.push_back(watch.since(began));
-        place += slot.size();
+        offset += slot.size();
         for (auto const& each : rings) {
-            each->written(place % ring);
+            each->written(offset);
         }
     }
     return samples;

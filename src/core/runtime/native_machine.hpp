@@ -1,6 +1,7 @@
 // A state machine that only counts and digests: what benchmarks replicate, and what tests compare.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstring>
 
@@ -11,14 +12,15 @@ namespace mu {
 class NativeMachine final : public StateMachine {
 public:
     [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override {
-        std::uint64_t digest = digest_.load(std::memory_order_relaxed) ^ command.size();
-        std::size_t at = 0;
-        for (; at + 8 <= command.size() && at < kDigestedBytes; at += 8) {
-            std::uint64_t word = 0;
-            std::memcpy(&word, command.data() + at, 8);
-            digest = (digest ^ word) * 0x9e3779b97f4a7c15ULL;
-            digest ^= digest >> 32U;
+        std::array<std::uint64_t, 2> words{};  // a benchmark's commands differ in their first bytes
+        if (command.size() >= sizeof words) {
+            std::memcpy(words.data(), command.data(), sizeof words);
+        } else if (!command.empty()) {
+            std::memcpy(words.data(), command.data(), command.size());
         }
+        std::uint64_t digest = digest_.load(std::memory_order_relaxed);
+        digest = (digest ^ words[0] ^ words[1] * 0xe7037ed1a0b428dbULL ^ command.size()) * 0x9e3779b97f4a7c15ULL;
+        digest ^= digest >> 32U;
         digest_.store(digest, std::memory_order_relaxed);
         std::uint64_t const count = count_.load(std::memory_order_relaxed) + 1;
         count_.store(count, std::memory_order_relaxed);
@@ -42,7 +44,6 @@ public:
     [[nodiscard]] std::uint64_t digest() const noexcept { return digest_.load(std::memory_order_relaxed); }
 
 private:
-    static constexpr std::size_t kDigestedBytes = 16;  // a benchmark's commands differ in their first bytes
     std::atomic<std::uint64_t> count_{0};
     std::atomic<std::uint64_t> digest_{0};
 };

@@ -1,5 +1,7 @@
 // What the holder of the plane does for callers: combines what they queued into slots, offers those, and tells each
 // caller what became of it. Nothing here waits; everything here is done holding the plane.
+#include <sched.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -212,6 +214,7 @@ void Node::announce_leadership() noexcept {
 
 void Node::step_once() {
     step_wanted_.store(false, std::memory_order_relaxed);
+    fabric_.works_on(sched_getcpu());
     if (closed_.load(std::memory_order_relaxed)) {
         return;
     }
