@@ -85,7 +85,7 @@ struct ShmFabric::Parts {
           own_area(shape.area_of(self)),
           owner(options.directory, options.cluster, self, shape),
           life(owner.segment()->header()),
-          peers(shape, options.directory, options.cluster, self, owner.segment()),
+          peers(shape, options.directory, options.cluster, self, owner.segment(), options.on_departure),
           channels{ShmChannel(peers, shape, self), ShmChannel(peers, shape, self), ShmChannel(peers, shape, self)} {}
 
     [[nodiscard]] SegmentHeader& header() const noexcept { return owner.segment()->header(); }

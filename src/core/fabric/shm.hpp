@@ -21,6 +21,7 @@
 // Invariant: between two changes of `live`, only the replica that `live` names stores into the live area.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,8 @@ struct ShmOptions {
     std::uint64_t ring_bytes = 0;        // a power of two, at least a page
     std::uint64_t background_bytes = 0;  // a multiple of 8
     std::string directory = "/dev/shm";
+    // Called when a peer is known to have ended, by a thread of the fabric's, before anybody is woken for it.
+    std::function<void()> on_departure = {};
 };
 
 // Not to be used in a child of fork(): the mappings stay with the parent.

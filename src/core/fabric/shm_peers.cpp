@@ -26,8 +26,13 @@ Nanoseconds monotonic_now() noexcept {
 }  // namespace
 
 ShmPeers::ShmPeers(SegmentShape const& shape, std::string const& directory, std::string const& cluster, ReplicaId self,
-                   std::shared_ptr<Segment> own)
-    : shape_(shape), directory_(directory), cluster_(cluster), self_(self), own_(std::move(own)) {
+                   std::shared_ptr<Segment> own, std::function<void()> on_departure)
+    : shape_(shape),
+      directory_(directory),
+      cluster_(cluster),
+      self_(self),
+      own_(std::move(own)),
+      on_departure_(std::move(on_departure)) {
     peers_[self_].segment = own_;
     peers_[self_].present = own_->incarnation();
 }
@@ -161,6 +166,7 @@ void ShmPeers::arrive(Peer& peer, std::shared_ptr<Segment> const& segment) noexc
 
 void ShmPeers::depart(Peer& peer, Segment& segment) noexcept {
     segment.set_gone();  // channels that use it fail their operations from here on
+    if (on_departure_) on_departure_();
     {
         std::lock_guard const lock(peer.mutex);
         peer.segment.reset();

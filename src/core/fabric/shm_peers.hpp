@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -20,7 +21,7 @@ namespace mu {
 class ShmPeers {
 public:
     ShmPeers(SegmentShape const& shape, std::string const& directory, std::string const& cluster, ReplicaId self,
-             std::shared_ptr<Segment> own);
+             std::shared_ptr<Segment> own, std::function<void()> on_departure);
     ~ShmPeers();
     ShmPeers(ShmPeers const&) = delete;
     ShmPeers& operator=(ShmPeers const&) = delete;
@@ -63,6 +64,7 @@ private:
     std::string cluster_;
     ReplicaId self_;
     std::shared_ptr<Segment> own_;
+    std::function<void()> on_departure_;
     std::atomic<bool> stopping_ = false;
     std::mutex nap_mutex_;
     std::condition_variable nap_over_;

@@ -10,8 +10,9 @@
 namespace mu {
 namespace {
 
-ShmOptions with_background(ShmOptions options) {
+ShmOptions completed(ShmOptions options, Processors& processors) {
     options.background_bytes = sizeof(BackgroundRegion);
+    options.on_departure = [&processors] { processors.free(); };
     return options;
 }
 
@@ -28,7 +29,7 @@ void nap(int round) noexcept {
 Node::Node(NodeOptions options, StateMachine& machine)
     : options_(std::move(options)),
       format_(options_.shm.cluster_key, options_.shm.ring_bytes, Integrity::stamp),
-      fabric_(with_background(options_.shm)),
+      fabric_(completed(options_.shm, processors_)),
       replica_(fabric_, format_, options_.settings, machine, fabric_.incarnation()) {
     in_flight_.reserve(64);
     fabric_.refuse_strangers();

@@ -16,6 +16,7 @@
 #include "protocol/commands.hpp"
 #include "protocol/replica.hpp"
 #include "runtime/plane_lock.hpp"
+#include "runtime/processors.hpp"
 
 namespace mu {
 
@@ -145,6 +146,7 @@ private:
     void wake_followers(Nanoseconds now);
 
     NodeOptions options_;
+    Processors processors_;  // of the replication thread
     LogFormat format_;
     ShmFabric fabric_;
     Replica replica_;

@@ -1,7 +1,6 @@
 // How the planes' threads wait. On dedicated cores they spin. On shared ones they must not starve each other: three
 // replicas on two cores, so a thread without work sleeps, and a follower looks at its log now and then rather than at
 // every slot (facts: a follower that stares at the head of its log makes every propose dearer).
-#include <sched.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -24,36 +23,11 @@ void prepare_thread(char const* name) noexcept {
     become_prompt();
 }
 
-// A follower that naps on the processor on which the leader works wakes there again and takes it away, even while
-// another one is idle. So its thread keeps off that one, if it may use another.
-class Processors {
-public:
-    Processors() noexcept { known_ = sched_getaffinity(0, sizeof all_, &all_) == 0 && CPU_COUNT(&all_) > 1; }
-
-    // Negative: off none.
-    void keep_off(int processor) noexcept {
-        if (processor == kept_off_ || !known_) {
-            return;
-        }
-        kept_off_ = processor;
-        cpu_set_t chosen = all_;
-        if (processor >= 0) {
-            CPU_CLR(static_cast<unsigned>(processor), &chosen);
-        }
-        sched_setaffinity(0, sizeof chosen, &chosen);
-    }
-
-private:
-    cpu_set_t all_{};
-    bool known_ = false;
-    int kept_off_ = -1;
-};
-
 }  // namespace
 
 void Node::run_replication() {
     prepare_thread("mu-replication");
-    Processors processors;
+    processors_.settle();
     while (!stopping_.load(std::memory_order_acquire)) {
         std::uint32_t const ticket = fabric_.ticket(Plane::replication);
         bool busy = false;
@@ -81,10 +55,11 @@ void Node::run_replication() {
         }
         if (options_.cores == Cores::shared) {
             ReplicaId const leader = replica_.shared().leader.load(std::memory_order_relaxed);
-            processors.keep_off(leader == options_.settings.self ? -1 : fabric_.processor_of(leader));
+            processors_.keep_off(leader == options_.settings.self ? -1 : fabric_.processor_of(leader));
         }
         rest(ticket, busy);
     }
+    processors_.leave();
 }
 
 void Node::rest(std::uint32_t ticket, bool busy) {
