@@ -22,7 +22,8 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "runtime": {"common", "log", "protocol", "fabric", "runtime"},
     "mu": {"common", "log", "protocol", "fabric", "runtime", "mu"},
     "attach": {"common", "log", "protocol", "fabric", "runtime", "mu", "attach"},
-    "bindings": {"common", "log", "protocol", "fabric", "runtime", "bindings"},
+    "simulation": {"common", "log", "protocol", "fabric", "simulation"},
+    "bindings": {"common", "log", "protocol", "fabric", "runtime", "simulation", "bindings"},
 }
 FABRIC_INTERFACE = "fabric/fabric.hpp"
 

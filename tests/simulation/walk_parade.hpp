@@ -6,9 +6,9 @@
 #include <array>
 #include <functional>
 
-#include "simulation/walk_cluster.hpp"
+#include "simulation/cluster.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 
 // Everybody steps in turn, and time passes evenly.
 struct Parade : Cluster {
@@ -80,4 +80,4 @@ struct Parade : Cluster {
     std::array<bool, kMaxReplicas> frozen{};  // not stepped, though its memory is there
 };
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

@@ -3,7 +3,7 @@
 
 #include "simulation/walk_parade.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 namespace {
 
 constexpr std::uint64_t kRound = 5;
@@ -184,4 +184,4 @@ TEST_CASE("a deposed leader whose undecided slots its successor replaces execute
     CHECK(parade.same_histories());
 }
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

@@ -3,7 +3,7 @@
 
 #include "simulation/walk_parade.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 namespace {
 
 void form_and_decide(std::size_t replicas, Revocation revocation) {
@@ -54,4 +54,4 @@ TEST_CASE("a snapshot of several pieces brings a restarted replica up") {
     fail_over_and_bring_up(3, Revocation::by_area, 3 * kPieceBytes);
 }
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

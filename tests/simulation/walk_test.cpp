@@ -8,7 +8,7 @@
 
 #include "simulation/walk.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 namespace {
 
 Walk* walking = nullptr;
@@ -42,7 +42,7 @@ bool walks(WalkPlan const& plan, bool trace = false) {
     if (!sound) {
         MESSAGE(walk.transcript());
         MESSAGE(walk.state());
-        MESSAGE("after " << walk.events() << " events: " << walk.failure() << "\nagain: " << walk.reproduction());
+        MESSAGE("after " << walk.steps() << " steps: " << walk.failure() << "\nagain: " << walk.reproduction());
     }
     return sound;
 }
@@ -72,4 +72,4 @@ TEST_CASE("fresh random walks find nothing either") {
     }
 }
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

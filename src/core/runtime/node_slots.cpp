@@ -214,10 +214,10 @@ void Node::announce_leadership() noexcept {
 
 void Node::step_once() {
     step_wanted_.store(false, std::memory_order_relaxed);
-    fabric_.works_on(sched_getcpu());
     if (closed_.load(std::memory_order_relaxed)) {
         return;
     }
+    fabric_.works_on(sched_getcpu());
     try {
         replica_.step_replication(monotonic_now(), this);
     } catch (std::exception const& error) {

@@ -4,44 +4,72 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <map>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "common/bytes.hpp"
 #include "fabric/sim.hpp"
 #include "protocol/commands.hpp"
 #include "protocol/replica.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 
-// A command is its number; the state is the list of all commands that were applied.
+// A command is its number, and what the state machine inside is to make of it, if there is one; the state is the list of
+// all numbers that were applied, and that machine's own.
 class Recorder final : public StateMachine {
 public:
-    explicit Recorder(std::size_t ballast_bytes = 0) : ballast_bytes_(ballast_bytes) {}
+    explicit Recorder(std::size_t ballast_bytes = 0, std::unique_ptr<StateMachine> inside = nullptr)
+        : ballast_bytes_(ballast_bytes), inside_(std::move(inside)) {}
 
     [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override {
         std::uint64_t number = 0;
         std::memcpy(&number, command.data(), sizeof number);
         history.push_back(number);
-        reply.assign(command.begin(), command.end());
-        return true;
+        if (inside_ == nullptr) {
+            reply.assign(command.begin(), command.end());
+            return true;
+        }
+        bool const applied = inside_->apply(command.subspan(sizeof number), reply);
+        replies[number] = {applied, reply};
+        return applied;
     }
     void snapshot(OwnedBytes& out) override {
         auto const bytes = std::as_bytes(std::span(history));
-        out.resize(bytes.size() + ballast_bytes_);  // ballast: so that a snapshot takes several pieces
-        if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
+        ByteWriter writer(out);
+        writer.sized(bytes);
+        OwnedBytes inside;
+        if (inside_ != nullptr) {
+            inside_->snapshot(inside);
+        }
+        inside.resize(inside.size() + ballast_bytes_);  // so that a snapshot takes several pieces
+        writer.sized(inside);
     }
     void restore(std::span<std::byte const> snapshot) override {
-        history.resize((snapshot.size() - ballast_bytes_) / sizeof(std::uint64_t));
-        if (!history.empty()) std::memcpy(history.data(), snapshot.data(), history.size() * sizeof(std::uint64_t));
+        ByteReader reader(snapshot);
+        auto const numbers = reader.sized();
+        history.resize(numbers.size() / sizeof(std::uint64_t));
+        if (!history.empty()) std::memcpy(history.data(), numbers.data(), numbers.size());
+        if (auto const inside = reader.sized(); inside_ != nullptr) {
+            inside_->restore(inside.first(inside.size() - ballast_bytes_));
+        }
         ++restored;
     }
 
+    struct Reply {
+        bool applied = false;
+        OwnedBytes bytes;
+    };
     std::vector<std::uint64_t> history;
+    std::map<std::uint64_t, Reply> replies;  // by number; only with a machine inside, and of one's own life
     std::uint64_t restored = 0;
 
 private:
     std::size_t ballast_bytes_;
+    std::unique_ptr<StateMachine> inside_;
 };
 
 struct ClusterOptions {
@@ -52,6 +80,8 @@ struct ClusterOptions {
     bool auto_deliver = true;
     std::size_t ballast_bytes = 0;
     Settings settings;  // self and members are filled in
+    // Makes the state machine of a new life; none: commands are numbers only.
+    std::function<std::unique_ptr<StateMachine>(ReplicaId)> machine = {};
 };
 
 // Time-outs that are short, so that a walk of some thousand steps sees all of them run out.
@@ -110,11 +140,13 @@ public:
         world.restart(id);
         begin_life(id);
     }
-    Outcome propose(ReplicaId id, std::uint64_t command, std::size_t padding = 0, SessionRequest session = {}) {
+    Outcome propose(ReplicaId id, std::uint64_t command, std::span<std::byte const> rest = {},
+                    SessionRequest session = {}) {
         std::size_t const at = session.client != 0 ? kSessionBytes : 0;
-        body_.assign(at + sizeof command + padding, std::byte{0x5a});
+        body_.resize(at + sizeof command);
         std::memcpy(body_.data(), &session, at);
         std::memcpy(body_.data() + at, &command, sizeof command);
+        body_.insert(body_.end(), rest.begin(), rest.end());
         std::uint32_t const bit = at != 0 ? kSessionBit : 0;
         std::array<std::uint32_t, 2> const prefix{1, static_cast<std::uint32_t>(body_.size()) | bit};
         return replica(id).propose(std::as_bytes(std::span(prefix)), body_);
@@ -127,7 +159,8 @@ private:
         settings.members.clear();
         for (ReplicaId member = 1; member <= options_.replicas; ++member)
             settings.members.push_back(member);
-        machines_[id] = std::make_unique<Recorder>(options_.ballast_bytes);
+        machines_[id] =
+            std::make_unique<Recorder>(options_.ballast_bytes, options_.machine ? options_.machine(id) : nullptr);
         replicas_[id] = std::make_unique<Replica>(world.fabric(id), format, std::move(settings), *machines_[id],
                                                   world.incarnation(id));
     }
@@ -144,4 +177,4 @@ private:
     std::array<std::unique_ptr<Replica>, kMaxReplicas> replicas_;
 };
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

@@ -1,6 +1,6 @@
-#include "simulation/walk_judge.hpp"
+#include "simulation/judge.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 
 namespace {
 
@@ -111,9 +111,10 @@ void Judge::read_done(Cluster const& cluster, ReplicaId id, Offset must_cover) {
     ++reads_;
     Offset const applied = cluster.replica(id).executor().applied().offset;
     if (applied < must_cover) {
-        fail("stale read: " + who(id) + " read at " + std::to_string(applied) + " what was acknowledged up to " +
+        fail("stale read: " + who(id) + " read at " + std::to_string(applied) + " what had been seen up to " +
              std::to_string(must_cover) + " before the read began");
     }
+    read_end_ = std::max(read_end_, applied);
 }
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

@@ -2,55 +2,26 @@
 //
 // The walk is an enemy: it chooses which plane of which replica steps, which operation lands, tears, fails or stays, who
 // is cut off, frozen, paused, crashed and restarted, and when time passes. Beside the replicas, and without trusting
-// them, a Judge (walk_judge.hpp) remembers what was executed, acknowledged and read, and says when something is wrong.
-// At the end everything is healed, and a new command must be decided soon.
+// them, a Judge (judge.hpp) remembers what was executed, acknowledged and read, and says when something is wrong. At the
+// end everything is healed, and a new command must be decided soon.
 //
-//     MU_WALK_SEED=17 mu_simulation_tests -tc='*random walk*'     one seed again, with a transcript
-//     MU_WALK_SEEDS=1:100000                                      many, for a long night
+// Whoever wants to be the enemy in person finds its hands here too (mu.testing.SimCluster).
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "simulation/walk_cluster.hpp"
-#include "simulation/walk_judge.hpp"
+#include "simulation/cluster.hpp"
+#include "simulation/dice.hpp"
+#include "simulation/judge.hpp"
+#include "simulation/plan.hpp"
 
-namespace mu::walk {
-
-// splitmix64: small, and the same everywhere.
-class Dice {
-public:
-    explicit Dice(std::uint64_t seed) noexcept : state_(seed * 0x9e3779b97f4a7c15ULL + 0x6d75) {}
-
-    std::uint64_t next() noexcept {
-        state_ += 0x9e3779b97f4a7c15ULL;
-        std::uint64_t mixed = state_;
-        mixed = (mixed ^ (mixed >> 30U)) * 0xbf58476d1ce4e5b9ULL;
-        mixed = (mixed ^ (mixed >> 27U)) * 0x94d049bb133111ebULL;
-        return mixed ^ (mixed >> 31U);
-    }
-    std::uint64_t below(std::uint64_t limit) noexcept { return next() % limit; }
-    bool one_in(std::uint64_t count) noexcept { return below(count) == 0; }
-
-private:
-    std::uint64_t state_;
-};
-
-struct WalkPlan {
-    std::uint64_t seed = 1;
-    std::uint64_t events = 20'000;
-    ClusterOptions cluster;
-    bool keeps_majority = true;  // never more amnesiacs than the protocol bears: then it must be live in the end
-    Nanoseconds tick = 200;      // most events take up to this long
-    bool calm_youth = true;      // trouble begins when something has been decided
-    std::uint64_t trouble = 2;   // 0: calm … 3: storm; also changes on the way
-
-    // Everything from the seed.
-    [[nodiscard]] static WalkPlan of(std::uint64_t seed);
-};
+namespace mu::simulation {
 
 // What happened, kept small: formatted only when somebody has to read it.
 struct WalkEvent {
@@ -95,17 +66,49 @@ class Walk {
 public:
     explicit Walk(WalkPlan const& plan);
 
-    // False: the judge has found something; failure() says what.
+    // The storm of the plan, then the end. False: the judge has found something; failure() says what.
     bool run();
+    // So many random steps.
+    bool storm(std::uint64_t steps);
+    // So many rounds in which everybody steps, time passes and every operation that can land lands.
+    bool calm(std::uint64_t rounds);
+    // What random clients propose to a user's own state machine.
+    void propose_in_storms(OwnedBytes command) { commands_of_storms_ = std::move(command); }
+    // Heals everything; then a new command must be decided soon and reach everybody.
+    bool conclude();
+
+    // By hand. What cannot be (a crash of who is dead, say) changes nothing.
+    void crash(ReplicaId id, bool reported);
+    void restart(ReplicaId id);
+    void cut(ReplicaId from, ReplicaId to);
+    void heal(ReplicaId from, ReplicaId to);
+    void heal_everything();
+    void freeze(ReplicaId id, bool frozen);
+    void pause(ReplicaId id, bool paused);
+
+    // A command of somebody's own. Its number, if it was proposed.
+    struct Proposed {
+        Outcome outcome = Outcome::ok;
+        std::uint64_t number = 0;
+    };
+    Proposed propose(ReplicaId id, std::span<std::byte const> command);
+    enum class Fate : std::uint8_t { open, acknowledged, indeterminate };
+    [[nodiscard]] Fate fate(std::uint64_t number) const;
+    // Asks for a linearizable read at `id`, then, with every call, whether it can be answered. Nothing: not yet.
+    std::optional<Outcome> read(ReplicaId id);
+
     [[nodiscard]] std::string const& failure() const noexcept { return judge_.failure(); }
-    [[nodiscard]] std::uint64_t events() const noexcept { return event_; }
+    [[nodiscard]] std::uint64_t steps() const noexcept { return step_; }
     [[nodiscard]] std::string transcript() const;
     // How every replica sees itself and the others.
     [[nodiscard]] std::string state();
     [[nodiscard]] std::string reproduction() const;
-    [[nodiscard]] std::string statistics() const;  // at the end of the storm, before anything was healed
+    [[nodiscard]] std::string statistics() const;
     [[nodiscard]] Judge const& judge() const noexcept { return judge_; }
-    // Prints every event as it happens.
+    [[nodiscard]] Cluster& cluster() noexcept { return cluster_; }
+    // Whom the live replicas that lead are: the one with the highest proposal.
+    [[nodiscard]] ReplicaId leader() const;
+    // Prints every step as it happens.
     void trace(bool on) noexcept { trace_ = on; }
 
 private:
@@ -113,10 +116,11 @@ private:
 
     struct Command {
         std::uint64_t number = 0;
-        Incarnation incarnation = 0;
         Proposal proposal = kNoProposal;
         Offset end = 0;
+        Offset after = 0;         // what had been acknowledged when it was proposed
         std::size_t session = 0;  // index + 1 of the session client, 0: none
+        bool by_hand = false;
     };
     struct SessionClient {
         std::uint64_t number = 0;   // of the request
@@ -125,7 +129,6 @@ private:
     };
     struct Read {
         bool open = false;
-        Proposal proposal = kNoProposal;
         Offset must_cover = 0;
     };
     struct Life {
@@ -136,26 +139,26 @@ private:
         Read read;
     };
 
-    void one_event();
+    void one_step();
     void step_some_plane();
     void step_background(ReplicaId id);
     void step_replication(ReplicaId id);
     void after_plane(ReplicaId id);
     void settle(ReplicaId id);
-    void client_event();
-    void propose(ReplicaId id);
-    void read(ReplicaId id);
+    void client_step();
+    void propose_some(ReplicaId id);
+    void read_some(ReplicaId id);
+    void offered(ReplicaId id, Command command);
+    // trouble.cpp
     void move_operation();
     void chaos();
     void crash_some(ReplicaId id);
-    void restart(ReplicaId id);
+    void restart_some();
     void discover_some();
     void weather();
     void calm_down();
     [[nodiscard]] ReplicaId victim();
     void in_permit(ReplicaId id);
-    bool conclude();
-    void heal_everything();
     void calm_round();
 
     [[nodiscard]] bool may_crash(ReplicaId id) const;
@@ -173,7 +176,7 @@ private:
     Cluster cluster_;
     Judge judge_;
     Nanoseconds now_ = kSecond;
-    std::uint64_t event_ = 0;
+    std::uint64_t step_ = 0;
     std::uint64_t trouble_ = 0;
     std::array<Life, kMaxReplicas> lives_;
     std::array<std::uint32_t, kMaxReplicas> slow_links_{};  // bit by target
@@ -181,10 +184,11 @@ private:
     std::uint64_t next_command_ = 1;
     std::vector<WalkEvent> remembered_;
     std::size_t event_remembered_ = 0;
-    bool live_ = true;  // nothing has happened that the protocol need not bear
+    OwnedBytes commands_of_storms_;        // what commands of random clients are to a user's own state machine
+    std::map<std::uint64_t, Fate> fates_;  // of commands by hand
+    bool live_ = true;                     // nothing has happened that the protocol need not bear
     bool trace_ = false;
     bool healed_ = false;
-    std::string statistics_;
     std::uint64_t takeovers_ = 0;
     std::uint64_t crashes_ = 0;
     std::uint64_t restored_ = 0;
@@ -192,4 +196,4 @@ private:
 
 [[nodiscard]] std::string describe(WalkEvent const& event);
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

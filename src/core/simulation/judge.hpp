@@ -4,7 +4,8 @@
 //                 with the same incarnations in force; snapshots included
 //   validity      only what was proposed is executed, each command once
 //   durability    what was acknowledged is in the history of everybody who has executed so far, and of every later leader
-//   reads         a linearizable read has executed everything that was acknowledged before it began
+//   order         a command that was proposed after another one was acknowledged comes after it
+//   reads         a linearizable read has executed everything that was acknowledged or read before it began
 //   monotony      applied and FUO never go back within one life
 //   admission     a fresh incarnation neither grants nor counts before it was admitted
 #pragma once
@@ -16,9 +17,9 @@
 #include <string>
 #include <vector>
 
-#include "simulation/walk_cluster.hpp"
+#include "simulation/cluster.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 
 class Judge {
 public:
@@ -30,13 +31,20 @@ public:
     [[nodiscard]] std::uint64_t acknowledged() const noexcept { return acknowledgements_; }
     [[nodiscard]] std::uint64_t reads() const noexcept { return reads_; }
     [[nodiscard]] Offset acknowledged_end() const noexcept { return acknowledged_end_; }
+    // What clients have seen: the end of what was acknowledged or read.
+    [[nodiscard]] Offset seen_end() const noexcept { return std::max(acknowledged_end_, read_end_); }
 
     void proposed(std::uint64_t command) {
         if (commands_.size() <= command) commands_.resize(command + 1);
         commands_[command].proposed = true;
     }
-    void acknowledged(std::uint64_t command, Proposal under, Offset end) {
+    // `after`: what had been acknowledged when it was proposed.
+    void acknowledged(std::uint64_t command, Proposal under, Offset end, Offset after) {
         ++acknowledgements_;
+        if (end <= after) {
+            fail("reordered: command " + std::to_string(command) + " ends at " + std::to_string(end) + ", but up to " +
+                 std::to_string(after) + " was acknowledged before it was proposed");
+        }
         acknowledged_end_ = std::max(acknowledged_end_, end);
         Offset& most = acknowledged_under_[under];
         most = std::max(most, end);
@@ -94,9 +102,10 @@ private:
     std::vector<Seen> seen_;
     Offset reached_ = 0;
     Offset acknowledged_end_ = 0;
+    Offset read_end_ = 0;
     std::uint64_t acknowledgements_ = 0;
     std::uint64_t reads_ = 0;
     std::string failure_;
 };
 
-}  // namespace mu::walk
+}  // namespace mu::simulation

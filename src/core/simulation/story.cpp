@@ -3,7 +3,7 @@
 
 #include "simulation/walk.hpp"
 
-namespace mu::walk {
+namespace mu::simulation {
 
 using Kind = WalkEvent::Kind;
 
@@ -123,10 +123,16 @@ std::string Walk::state() {
     return text;
 }
 
-std::string Walk::statistics() const { return statistics_; }
-
-std::string Walk::reproduction() const {
-    return "MU_WALK_SEED=" + std::to_string(plan_.seed) + " mu_simulation_tests -tc='*random walk*'";
+std::string Walk::statistics() const {
+    return std::to_string(cluster_.size()) + " replicas, " + std::to_string(takeovers_) + " tenures, " +
+           std::to_string(crashes_) + " crashes, " + std::to_string(judge_.history().size()) + " executed, " +
+           std::to_string(judge_.acknowledged()) + " acknowledged, " + std::to_string(judge_.reads()) + " reads, " +
+           std::to_string((now_ - kSecond) / kMicrosecond) + " us";
 }
 
-}  // namespace mu::walk
+std::string Walk::reproduction() const {
+    return "mu sim --seeds " + std::to_string(plan_.seed) + ".." + std::to_string(plan_.seed) + " --steps " +
+           std::to_string(plan_.steps) + " --replicas " + std::to_string(plan_.cluster.replicas);
+}
+
+}  // namespace mu::simulation

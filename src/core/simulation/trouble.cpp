@@ -1,0 +1,264 @@
+// What goes wrong in a walk, by chance and by hand.
+#include <algorithm>
+#include <numeric>
+
+#include "simulation/walk.hpp"
+
+namespace mu::simulation {
+
+using Kind = WalkEvent::Kind;
+
+// --- Operations -----------------------------------------------------------------------------------------------------
+
+bool Walk::stuck_link(SimRoute const& route) const noexcept {
+    return ((slow_links_[route.writer] >> route.target) & 1U) != 0;
+}
+
+void Walk::move_operation() {
+    SimWorld& world = cluster_.world;
+    if (world.ready().empty()) return;
+    QueueId const queue = world.ready()[dice_.below(world.ready().size())];
+    bool const lazy = world.orphaned(queue)
+                          ? !dice_.one_in(plan_.orphan_factor)
+                          : stuck_link(world.queue(queue).route()) && !dice_.one_in(plan_.slow_factor);
+    if (lazy) return;
+    std::uint64_t const draw = dice_.below(1000);
+    if (draw < plan_.torn_in_1000 && world.words_left(queue) > 1) {
+        note_operation(Kind::tear, queue);
+        world.land_partly(queue, 1 + dice_.below(world.words_left(queue)), dice_.next());
+    } else if (draw < plan_.torn_in_1000 + 4 * trouble_) {
+        note_operation(Kind::fail, queue);
+        world.fail(queue);
+    } else if (draw < plan_.torn_in_1000 + 7 * trouble_) {
+        note_operation(Kind::fail_after, queue);
+        world.fail_after_effect(queue);
+    } else {
+        for (std::uint64_t i = dice_.below(4) + 1; i > 0 && world.can_land(queue); --i) {
+            note_operation(Kind::land, queue);
+            world.land(queue);
+        }
+    }
+}
+
+// Other replicas' operations land while `id` is in the middle of granting its log.
+void Walk::in_permit(ReplicaId id) {
+    SimWorld& world = cluster_.world;
+    for (int tries = 0; tries < 6 && !world.ready().empty(); ++tries) {
+        QueueId const queue = world.ready()[dice_.below(world.ready().size())];
+        if (world.queue(queue).route().target != id || !world.can_land(queue)) continue;
+        note_operation(Kind::permit_land, queue);
+        if (dice_.one_in(2)) {
+            world.land_partly(queue, 1 + dice_.below(std::max<std::size_t>(1, world.words_left(queue))), dice_.next());
+        } else {
+            world.land(queue);
+        }
+    }
+}
+
+// --- Trouble --------------------------------------------------------------------------------------------------------
+
+// From now on other links are slow, and there is more trouble or less. Now and then all is well for a while.
+void Walk::weather() {
+    bool const young = plan_.calm_youth && judge_.acknowledged() < 5 && step_ < plan_.steps / 4;
+    trouble_ = young ? 0 : dice_.below(plan_.trouble + 1);
+    cluster_.world.vouch_runnable(any(), dice_.one_in(2));
+    slow_links_ = {};
+    if (dice_.one_in(3)) {
+        calm_down();
+        return;
+    }
+    for (std::uint64_t i = dice_.below(cluster_.size() + 1); i > 0 && !young; --i)
+        slow_links_[any()] |= 1U << any();
+}
+
+void Walk::calm_down() {
+    for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
+        lives_[id].frozen = false;
+        if (!cluster_.alive(id)) restart(id);
+        cluster_.world.vouch_runnable(id, false);
+        cluster_.replica(id).shared().paused.store(false);
+        for (ReplicaId other = 1; other <= cluster_.size(); ++other)
+            cluster_.world.heal(id, other);
+    }
+}
+
+bool Walk::up(ReplicaId id) const {
+    if (!cluster_.alive(id)) return false;
+    return lives_[id].lives == 1 || admitted(id);
+}
+
+bool Walk::may_crash(ReplicaId id) const {
+    if (!cluster_.alive(id)) return false;
+    std::size_t others = 0;
+    std::size_t witnesses = 0;
+    for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
+        others += other != id && up(other) ? 1 : 0;
+        witnesses += other != id && cluster_.alive(other) && admitted(other) ? 1 : 0;
+    }
+    if (plan_.keeps_majority) return others >= majority_of(cluster_.size());
+    // Once everybody who knew of the cluster has forgotten it, nobody can tell that there was one.
+    return witnesses > 0 || !admitted(id);
+}
+
+// A death between the two phases of the first formation may need the operator's word.
+bool Walk::forming() const {
+    bool prepared = false;
+    bool all_joined = true;
+    for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
+        if (!cluster_.alive(id) || lives_[id].lives > 1) continue;
+        prepared = prepared || load_word(cluster_.region(id).own.prepared) != 0;
+        all_joined = all_joined && admitted(id);
+    }
+    return prepared && !all_joined;
+}
+
+bool Walk::admitted(ReplicaId id) const {
+    return load_word(cluster_.region(id).own.admitted) == cluster_.world.incarnation(id);
+}
+
+// Half of the trouble meets the leader.
+ReplicaId Walk::victim() {
+    ReplicaId const id = any();
+    for (ReplicaId other = 1; other <= cluster_.size() && dice_.one_in(2); ++other) {
+        if (cluster_.alive(other) && cluster_.replica(other).replicator().stage() != Replicator::Stage::follower) {
+            return other;
+        }
+    }
+    return id;
+}
+
+void Walk::chaos() {
+    ReplicaId const id = victim();
+    ReplicaId const other = any();
+    std::uint64_t const all = std::accumulate(plan_.weights.begin(), plan_.weights.end(), std::uint64_t{0});
+    std::uint64_t draw = dice_.below(all);
+    std::size_t trouble = 0;
+    for (; draw >= plan_.weights[trouble]; ++trouble)
+        draw -= plan_.weights[trouble];
+    switch (static_cast<Trouble>(trouble)) {
+        case Trouble::cut:
+            if (id == other || dice_.one_in(2)) break;
+            cut(id, other);
+            if (dice_.one_in(2)) cut(other, id);
+            break;
+        case Trouble::heal:
+            heal(id, other);
+            heal(other, id);
+            break;
+        case Trouble::crash:
+            crash_some(id);
+            break;
+        case Trouble::restart:
+            restart_some();
+            break;
+        case Trouble::freeze:
+            freeze(id, true);
+            break;
+        case Trouble::thaw:
+            freeze(id, false);
+            break;
+        case Trouble::pause:
+            pause(id, true);
+            break;
+        case Trouble::resume:
+            pause(id, false);
+            break;
+        case Trouble::jump:
+            auto const span = static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(300 * kMicrosecond)));
+            note(Kind::jump, id, static_cast<std::uint64_t>(span));
+            now_ += span;
+            break;
+    }
+}
+
+void Walk::crash_some(ReplicaId id) {
+    if (!may_crash(id)) return;
+    crash(id, dice_.one_in(2));
+    if (dice_.one_in(6)) restart(id);
+}
+
+void Walk::restart_some() {
+    for (ReplicaId dead = 1; dead <= cluster_.size(); ++dead) {
+        if (!cluster_.alive(dead) && dice_.one_in(2)) restart(dead);
+    }
+}
+
+// Somebody learns who is there now, or that somebody has ended.
+void Walk::discover_some() {
+    SimWorld& world = cluster_.world;
+    ReplicaId const observer = any();
+    ReplicaId const id = any();
+    if (observer == id || !cluster_.alive(observer)) return;
+    PeerState const seen = world.fabric(observer).peer(id);
+    if (cluster_.alive(id)) {
+        if (seen.incarnation == world.incarnation(id)) return;
+        note(Kind::discover, observer, id, world.incarnation(id));
+        world.discover(observer, id);
+    } else if (seen.incarnation != 0 && !seen.gone && dice_.one_in(4)) {
+        note(Kind::gone, observer, id);
+        world.report_gone(observer, id);
+    }
+}
+
+// --- By hand --------------------------------------------------------------------------------------------------------
+
+void Walk::crash(ReplicaId id, bool reported) {
+    if (!cluster_.alive(id)) return;
+    ++crashes_;
+    note(Kind::crash, id, cluster_.world.incarnation(id));
+    live_ = live_ && !forming() && may_crash(id);
+    for (Command const& command : lives_[id].in_flight) {
+        if (command.session != 0) sessions_[command.session - 1].in_flight = false;
+        if (command.by_hand) fates_[command.number] = Fate::indeterminate;
+    }
+    cluster_.crash(id);
+    std::uint64_t const lives = lives_[id].lives;
+    lives_[id] = Life{};
+    lives_[id].lives = lives;
+    if (reported) {
+        note(Kind::gone, id);
+        cluster_.world.report_gone(id);
+    }
+}
+
+void Walk::restart(ReplicaId id) {
+    if (cluster_.alive(id)) return;
+    cluster_.restart(id);
+    note(Kind::restart, id, cluster_.world.incarnation(id));
+    judge_.new_life(id);
+    ++lives_[id].lives;
+}
+
+void Walk::cut(ReplicaId from, ReplicaId to) {
+    note(Kind::cut, from, to);
+    cluster_.world.cut(from, to);
+}
+
+void Walk::heal(ReplicaId from, ReplicaId to) {
+    note(Kind::heal, from, to);
+    cluster_.world.heal(from, to);
+}
+
+void Walk::heal_everything() {
+    SimWorld& world = cluster_.world;
+    calm_down();
+    for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
+        for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
+            if (id != other) world.discover(id, other);
+        }
+    }
+    slow_links_ = {};
+}
+
+void Walk::freeze(ReplicaId id, bool frozen) {
+    note(frozen ? Kind::freeze : Kind::thaw, id);
+    lives_[id].frozen = frozen;
+}
+
+void Walk::pause(ReplicaId id, bool paused) {
+    if (!cluster_.alive(id)) return;
+    note(paused ? Kind::pause : Kind::resume, id);
+    cluster_.replica(id).shared().paused.store(paused);
+}
+
+}  // namespace mu::simulation
