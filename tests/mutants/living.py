@@ -1,0 +1,98 @@
+"""Mistakes about one's own log and life: slots, execution, reads, formation, bring-up, snapshots, sessions."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, safety
+
+LOG = "log.cpp"
+REPLAYER = "protocol/replayer.cpp"
+EXECUTOR = "protocol/executor.cpp"
+TRANSFER = "protocol/transfer.cpp"
+FORMATION = "protocol/formation.cpp"
+
+MUTANTS = [
+    safety(
+        "link-ignored",
+        "A slot is valid only if it links to the slot before it.",
+        Edit(LOG, " || header.previous != at.previous ||", " ||"),
+    ),
+    safety(
+        "offset-ignored",
+        "A slot is valid only at the offset that its header names.",
+        Edit(LOG, "if (header.offset != at.offset || header.previous", "if (header.previous"),
+    ),
+    safety(
+        "stamp-without-offset",
+        "The stamp covers the offset: a header of two laps is nobody's.",
+        Edit(LOG, "mix(header.offset ^ key_, header.proposal ^ kMixA)", "mix(key_, header.proposal ^ kMixA)"),
+    ),
+    safety(
+        "canary-ignored",
+        "Without its canary a slot is not there.",
+        Edit(LOG, "canary != canary_of(header, slot.value)", "canary == 0"),
+    ),
+    safety(
+        "unchanged-not-checked",
+        "What was read from the log is executed only if it is unchanged after it was copied.",
+        Edit(REPLAYER, "!format_.unchanged(view.bytes, *slot) || !fabric_.same_log(view)", "!fabric_.same_log(view)"),
+    ),
+    safety(
+        "read-before-applied",
+        "A read waits until everything that was decided when it began is applied.",
+        Edit("protocol/replica.cpp", " || executor_.applied().offset < read_at_", ""),
+    ),
+    safety(
+        "read-unconfirmed",
+        "A read confirms the tenure on a majority.",
+        Edit("protocol/replica.cpp", "!replicator_.confirmed() || ", ""),
+    ),
+    safety(
+        "formation-in-one-phase",
+        "A cluster forms only when everybody was seen prepared with the same incarnations.",
+        Edit(FORMATION, "own_.abandoned != digest && prepared_by_all()", "own_.abandoned != digest"),
+    ),
+    safety(
+        "formation-forgets",
+        "Another vector is prepared only once a majority of the first one's incarnations has abandoned that.",
+        Edit(FORMATION, "if (abandoned_by_majority()) {", "if (prepared_ != digest) {"),
+    ),
+    safety(
+        "admitted-without-a-record",
+        "★ A restarted replica is admitted only by a decided record.",
+        Edit(TRANSFER, "executor_.configuration().incarnations[replica] != incarnation", "incarnation == 0"),
+        Edit(
+            TRANSFER,
+            "    MU_ASSERT(executor_.configuration().incarnations[settings_.self] == incarnation_);\n",
+            "",
+        ),
+    ),
+    safety(
+        "no-promise-on-admission",
+        "★ Whoever is admitted first promises what its earlier life may have promised.",
+        Edit("protocol/permission.cpp", "leader.proposal > fabric_.permission()", "leader.proposal == kNoProposal"),
+    ),
+    safety(
+        "older-snapshot-restored",
+        "A snapshot that is not ahead of what was executed is refused.",
+        Edit(EXECUTOR, " || head.applied.offset <= applied_.offset", ""),
+    ),
+    safety(
+        "sessions-not-in-snapshots",
+        "The session table travels in snapshots.",
+        Edit(EXECUTOR, "    sessions_.save(writer);\n", "    Sessions(sessions_.limit()).save(writer);\n"),
+    ),
+    safety(
+        "request-number-ignored",
+        "A command that a session sends again is not applied again.",
+        Edit(
+            EXECUTOR,
+            "            case Sessions::Verdict::repeated:\n                reply_",
+            "            case Sessions::Verdict::repeated:\n                break;\n                reply_",
+        ),
+    ),
+    safety(
+        "piece-unchecked",
+        "A piece of a snapshot is taken only if it is whole.",
+        Edit(TRANSFER, "digest_of(std::span(arriving.bytes).subspan(at)) != piece.digest", "piece.bytes == 0"),
+    ),
+]

@@ -1,0 +1,93 @@
+"""Mistakes by which a cluster stands still."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, liveness
+
+TAKEOVER = "protocol/takeover.cpp"
+FOLLOWERS = "protocol/followers.cpp"
+REPLICATOR = "protocol/replicator.cpp"
+ELECTION = "protocol/election.cpp"
+
+MUTANTS = [
+    liveness(
+        "no-back-off",
+        "Failed takeovers space themselves out.",
+        Edit(
+            TAKEOVER,
+            "next_attempt_ = now + backoff_ + backoff_ * settings_.self / static_cast<Nanoseconds>(2 * kMaxReplicas);",
+            "next_attempt_ = now;",
+        ),
+    ),
+    liveness(
+        "no-minimum-hold",
+        "A live writer keeps a log for a minimum time.",
+        Edit("protocol/permission.cpp", "request.proposal > word && writer_keeps(requester, now)", "false"),
+    ),
+    liveness(
+        "waits-for-the-dead",
+        "A follower that is gone leaves the tenure.",
+        Edit(
+            FOLLOWERS,
+            "!reachable(replica) || fabric_.peer(replica).incarnation != configuration_.incarnations[replica]",
+            "fabric_.peer(replica).incarnation != configuration_.incarnations[replica]",
+        ),
+    ),
+    liveness(
+        "never-drops-a-stalled-follower",
+        "A follower that blocks recycling for longer than a limit is dropped.",
+        Edit(REPLICATOR, "now - blocked_since_ <= settings_.stall_limit", "now >= blocked_since_"),
+    ),
+    liveness(
+        "joiner-never-retried",
+        "A follower that was lost is asked again.",
+        Edit(FOLLOWERS, "if (now >= follower.retry_at) {", "if (follower.retry_at == 0) {"),
+    ),
+    liveness(
+        "commit-never-carried",
+        "An idle leader appends an empty slot that carries the commit offset.",
+        Edit(REPLICATOR, "bool const carry = idle &&", "bool const carry = false && idle &&"),
+    ),
+    liveness(
+        "fresh-replica-eligible",
+        "A replica that was not brought up is not eligible for leadership.",
+        Edit(ELECTION, "if (!shared_.joined.load(std::memory_order_acquire)) {", "if (must_reach_by_ < 0) {"),
+    ),
+    liveness(
+        "lapped-replica-eligible",
+        "A replica that has not accepted what others have applied is not eligible for leadership.",
+        Edit(
+            ELECTION,
+            "load_word(own_.leading) != 0 || reached >= most_applied()",
+            "load_word(own_.leading) != 0 || reached <= most_applied() || reached > 0",
+        ),
+        Edit(ELECTION, "eligible = eligible && !shared_.lapped.load(std::memory_order_acquire);", ""),
+    ),
+    liveness(
+        "replaced-chain-not-walked-again",
+        "What a new writer may have replaced is walked again.",
+        Edit(
+            "protocol/replayer.cpp",
+            "bool const may_change = scan_.previous != view.proposal && !found_;",
+            "bool const may_change = false;",
+        ),
+    ),
+    liveness(
+        "dead-stay-alive",
+        "A peer whose heartbeat stands still is taken for dead.",
+        Edit(
+            ELECTION,
+            "} else if (pulse.score < kDeadBelow && is_stale(peer, now - pulse.moved_at - theirs)) {",
+            "} else if (theirs < 0) {",
+        ),
+    ),
+    liveness(
+        "piece-never-given-up",
+        "A snapshot that nobody takes ends.",
+        Edit(
+            "protocol/transfer.cpp",
+            "state.gone || state.incarnation != piece_.target || now - sent_at_ > settings_.transfer_timeout",
+            "sent_at_ > now",
+        ),
+    ),
+]

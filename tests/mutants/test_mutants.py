@@ -1,0 +1,56 @@
+"""Deliberate mistakes in the protocol: the simulator sees every one of them.
+
+One test builds one mutant and lets the simulator hunt it once. How soon it is caught is in README.md, and measured by
+`./dev mutants`; here it only has to be caught.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.build import Workshop
+from tests.mutants.hunt import hunt
+from tests.mutants.mutant import CORE, Edit, Mutant, mutated
+from tests.mutants.mutants import MUTANTS
+
+VARIABLE = "MU_TEST_BINARIES"
+LIMIT = 120.0  # seconds: some twenty times what the slowest one needs
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Workshop:
+    """Where mutants are built."""
+    assert VARIABLE in os.environ, f"{VARIABLE} is not set: use ./dev test, which builds the C++ tests."
+    return Workshop(Path(os.environ[VARIABLE]))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_mutant_is_not_stale(mutant: Mutant) -> None:
+    """What the mutant replaces stands exactly once where it should."""
+    for file in mutant.files:
+        mutated(mutant.edits, file, (CORE / file).read_text(encoding="utf-8"))
+
+
+def test_a_stale_edit_is_noticed() -> None:
+    """An edit whose text is gone, or stands twice, or changes nothing, is stale."""
+    assert mutated([Edit("a", "b", "c")], "a", "abc") == "acc"
+    assert mutated([Edit("other", "b", "c")], "a", "b") == "b"
+    for edit, text in ((Edit("a", "x", "y"), "abc"), (Edit("a", "b", "c"), "bb"), (Edit("a", "b", "b"), "b")):
+        with pytest.raises(ValueError, match="stale"):
+            mutated([edit], "a", text)
+
+
+def test_mutants_have_names_of_their_own() -> None:
+    """No two mutants share a name, and each says what rule it breaks."""
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert all(mutant.rule.endswith((".", ")")) and mutant.edits for mutant in MUTANTS)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_mutant_is_caught(mutant: Mutant, workshop: Workshop) -> None:
+    """The simulator sees the mistake."""
+    catch = hunt(workshop.runner(mutant), 1, LIMIT)
+    assert catch.caught, f"{mutant.name} survived {catch.total_steps} steps: a hole in the checkers or in the faults"
