@@ -25,6 +25,12 @@ MUTANTS = [
         Edit("protocol/permission.cpp", "request.proposal > word && writer_keeps(requester, now)", "false"),
     ),
     liveness(
+        "waits-for-everybody",
+        "A slot is decided once a majority has accepted it, whatever the others do.",
+        Edit(REPLICATOR, "decide(accepted[settings_.majority() - 1]);", "decide(accepted[count - 1]);"),
+        Edit(REPLICATOR, "if (have_all >= settings_.majority()) [[likely]] {", "if (have_all == counted_.size() && have_all >= settings_.majority()) {"),
+    ),
+    liveness(
         "waits-for-the-dead",
         "A follower that is gone leaves the tenure.",
         Edit(

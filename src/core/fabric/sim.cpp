@@ -131,6 +131,13 @@ std::uint64_t SimFabric::permit(Tenure const& tenure, Keeper& keeper) noexcept {
     return memory_.permit(tenure, keeper, [this](PermitStage stage) { world_.permit_hook_(self_, stage); });
 }
 
+bool SimFabric::same_log(LogView const& view) noexcept {
+    if (world_.moment_hook_) world_.moment_hook_(self_, Plane::replication);
+    bool const same = memory_.same_log(view);
+    if (world_.moment_hook_) world_.moment_hook_(self_, Plane::replication);
+    return same;
+}
+
 PeerState SimFabric::peer(ReplicaId peer) noexcept {
     MU_ASSERT(peer != kNobody && peer <= world_.replicas());
     return peers_[peer];

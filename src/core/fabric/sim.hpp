@@ -82,7 +82,7 @@ public:
     [[nodiscard]] Channel& channel(Plane plane) noexcept override { return sim_channel(plane); }
     [[nodiscard]] std::span<std::byte> background() noexcept override { return memory_.background(); }
     [[nodiscard]] LogView log() noexcept override { return memory_.log(); }
-    [[nodiscard]] bool same_log(LogView const& view) noexcept override { return memory_.same_log(view); }
+    [[nodiscard]] bool same_log(LogView const& view) noexcept override;
     [[nodiscard]] std::span<std::byte const> own_log() noexcept override { return memory_.own_log(); }
     [[nodiscard]] Proposal permission() const noexcept override { return memory_.permission(); }
     [[nodiscard]] std::uint64_t permit(Tenure const& tenure, Keeper& keeper) noexcept override;
@@ -178,6 +178,11 @@ public:
     // Called inside permit(), so that a driver can land operations there too.
     using PermitHook = std::function<void(ReplicaId, PermitStage)>;
     void on_permit(PermitHook hook) { permit_hook_ = std::move(hook); }
+    // Called in the middle of a replica's step: after each operation that it has posted, and before and after each look
+    // at whether its log is still the same. So a driver can stop it there, and let the others and its own other plane go
+    // on for as long as it likes. `plane` is the one that is in the middle of something.
+    using MomentHook = std::function<void(ReplicaId, Plane plane)>;
+    void on_moment(MomentHook hook) { moment_hook_ = std::move(hook); }
 
 private:
     friend class SimChannel;
@@ -213,6 +218,7 @@ private:
     Incarnation last_incarnation_ = 0;
     std::uint32_t runnable_ = 0;  // bit by replica id
     PermitHook permit_hook_;
+    MomentHook moment_hook_;
 };
 
 }  // namespace mu

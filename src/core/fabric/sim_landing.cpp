@@ -84,6 +84,7 @@ void SimWorld::posted(QueueId queue_id) {
         ready_.push_back(queue_id);
     }
     if (options_.auto_deliver) drain(queue_id);
+    if (moment_hook_) moment_hook_(route.writer, route.plane == Plane::background ? route.plane : Plane::replication);
 }
 
 void SimWorld::drain(QueueId queue) {

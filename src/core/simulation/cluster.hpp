@@ -143,13 +143,13 @@ public:
     Outcome propose(ReplicaId id, std::uint64_t command, std::span<std::byte const> rest = {},
                     SessionRequest session = {}) {
         std::size_t const at = session.client != 0 ? kSessionBytes : 0;
-        body_.resize(at + sizeof command);
-        std::memcpy(body_.data(), &session, at);
-        std::memcpy(body_.data() + at, &command, sizeof command);
-        body_.insert(body_.end(), rest.begin(), rest.end());
+        OwnedBytes body(at + sizeof command);  // of this call: another replica may propose in the middle of it
+        std::memcpy(body.data(), &session, at);
+        std::memcpy(body.data() + at, &command, sizeof command);
+        body.insert(body.end(), rest.begin(), rest.end());
         std::uint32_t const bit = at != 0 ? kSessionBit : 0;
-        std::array<std::uint32_t, 2> const prefix{1, static_cast<std::uint32_t>(body_.size()) | bit};
-        return replica(id).propose(std::as_bytes(std::span(prefix)), body_);
+        std::array<std::uint32_t, 2> const prefix{1, static_cast<std::uint32_t>(body.size()) | bit};
+        return replica(id).propose(std::as_bytes(std::span(prefix)), body);
     }
 
 private:
@@ -166,7 +166,6 @@ private:
     }
 
     ClusterOptions options_;
-    OwnedBytes body_;  // reused
 
 public:
     SimWorld world;

@@ -48,6 +48,10 @@ WalkPlan WalkPlan::of(std::uint64_t seed, std::uint64_t steps, std::size_t repli
     plan.calm_youth = !dice.one_in(5);
     plan.steps = 10'000 + dice.below(40'000);
     swarm(plan, dice);
+    static constexpr std::array<std::uint64_t, 4> kStopEvery{0, 0, 100, 1'000};
+    plan.stop_every = dice.of(kStopEvery);
+    plan.ambushes = dice.one_in(4);
+    plan.limps = dice.one_in(3);
     if (steps != 0) plan.steps = steps;
     if (replicas != 0) plan.cluster.replicas = replicas;
     return plan;

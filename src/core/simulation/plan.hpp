@@ -28,6 +28,9 @@ struct WalkPlan {
     std::uint64_t slow_factor = 60;        // how much less often an operation on a slow link moves
     std::uint64_t orphan_factor = 40;      // and one of a life that has ended
     std::uint64_t background_every = 3;    // of the steps of planes
+    std::uint64_t stop_every = 0;  // of the moments inside steps, one in so many stops its replica there; 0: none
+    bool ambushes = false;         // faults lie in wait for the moments that chance seldom meets (ambush.cpp)
+    bool limps = false;            // in the end, a minority fails once more
 
     // Everything from the seed; steps and replicas as asked for, if they are.
     [[nodiscard]] static WalkPlan of(std::uint64_t seed, std::uint64_t steps = 0, std::size_t replicas = 0);

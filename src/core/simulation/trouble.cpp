@@ -55,6 +55,19 @@ void Walk::in_permit(ReplicaId id) {
     }
 }
 
+// The replica is stopped in the middle of a step. The others go on, and its other plane.
+void Walk::in_moment(ReplicaId id, Plane plane) {
+    if (!storming_ || stopped_ != kNobody || plan_.stop_every == 0 || !dice_.one_in(plan_.stop_every)) return;
+    stopped_ = id;
+    stopped_plane_ = plane;
+    for (std::uint64_t i = dice_.below(dice_.one_in(4) ? 600 : 30); i > 0 && judge_.content(); --i) {
+        ++step_;
+        now_ += static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(plan_.tick)));
+        one_step();
+    }
+    stopped_ = kNobody;
+}
+
 // --- Trouble --------------------------------------------------------------------------------------------------------
 
 // From now on other links are slow, and there is more trouble or less. Now and then all is well for a while.
@@ -203,7 +216,7 @@ void Walk::discover_some() {
 // --- By hand --------------------------------------------------------------------------------------------------------
 
 void Walk::crash(ReplicaId id, bool reported) {
-    if (!cluster_.alive(id)) return;
+    if (!cluster_.alive(id) || id == stopped_) return;  // (who is in the middle of a step is on our own stack)
     ++crashes_;
     note(Kind::crash, id, cluster_.world.incarnation(id));
     live_ = live_ && !forming() && may_crash(id);
@@ -240,14 +253,18 @@ void Walk::heal(ReplicaId from, ReplicaId to) {
 }
 
 void Walk::heal_everything() {
-    SimWorld& world = cluster_.world;
     calm_down();
+    discover_all();
+    slow_links_ = {};
+}
+
+void Walk::discover_all() {
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
-            if (id != other) world.discover(id, other);
+            bool const both = cluster_.alive(id) && cluster_.alive(other);
+            if (id != other && both && !cluster_.world.is_cut(id, other)) cluster_.world.discover(id, other);
         }
     }
-    slow_links_ = {};
 }
 
 void Walk::freeze(ReplicaId id, bool frozen) {

@@ -15,6 +15,7 @@ Walk::Walk(WalkPlan const& plan)
       live_(plan.keeps_majority) {
     remembered_.reserve(kRemembered);
     cluster_.world.on_permit([this](ReplicaId id, PermitStage) { in_permit(id); });
+    cluster_.world.on_moment([this](ReplicaId id, Plane plane) { in_moment(id, plane); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
             if (other != id && !dice_.one_in(3)) cluster_.world.discover(id, other);
@@ -25,16 +26,19 @@ Walk::Walk(WalkPlan const& plan)
 bool Walk::run() { return storm(plan_.steps) && conclude(); }
 
 bool Walk::storm(std::uint64_t steps) {
+    storming_ = true;
     for (std::uint64_t i = 0; i < steps && judge_.content(); ++i) {
         ++step_;
         if (dice_.one_in(700)) weather();
         now_ += static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(plan_.tick)));
         one_step();
     }
+    storming_ = false;
     return judge_.content();
 }
 
 void Walk::one_step() {
+    if (plan_.ambushes && stopped_ == kNobody && !lying_in_wait_ && dice_.one_in(10)) ambush();
     // One step in so many is trouble.
     static constexpr std::array<std::uint64_t, 4> kTroubleEvery{1'000'000, 1'000, 250, 80};
     if (dice_.one_in(kTroubleEvery[trouble_])) {
@@ -57,8 +61,10 @@ void Walk::one_step() {
 
 void Walk::step_some_plane() {
     ReplicaId const id = any();
-    if (!cluster_.alive(id) || lives_[id].frozen) return;
-    if (dice_.one_in(plan_.background_every)) {
+    if (!cluster_.alive(id)) return;
+    Plane const plane = dice_.one_in(plan_.background_every) ? Plane::background : Plane::replication;
+    if (stopped(id, plane)) return;
+    if (plane == Plane::background) {
         step_background(id);
     } else {
         step_replication(id);
@@ -120,7 +126,7 @@ void Walk::client_step() {
     ReplicaId const id = any();
     for (ReplicaId step = 0; step < cluster_.size(); ++step) {
         auto const candidate = static_cast<ReplicaId>(1 + (id + step) % cluster_.size());
-        if (!cluster_.alive(candidate) || lives_[candidate].frozen) continue;
+        if (!cluster_.alive(candidate) || stopped(candidate, Plane::replication)) continue;
         if (!cluster_.replica(candidate).replicator().leading()) continue;
         if (dice_.one_in(4)) {
             read_some(candidate);
@@ -155,9 +161,13 @@ void Walk::propose_some(ReplicaId id) {
     command.after = judge_.acknowledged_end();
     std::span<std::byte const> const rest =
         plan_.cluster.machine ? std::span<std::byte const>(commands_of_storms_) : std::span(kPadding).first(padding);
+    judge_.proposed(command.number);
+    bool const with_session = command.session != 0;
+    if (with_session) sessions_[command.session - 1].in_flight = true;
     if (cluster_.propose(id, command.number, rest, session) == Outcome::ok) {
-        if (command.session != 0) sessions_[command.session - 1].in_flight = true;
         offered(id, command);
+    } else if (with_session) {
+        sessions_[command.session - 1].in_flight = false;
     }
     if (dice_.one_in(2)) cluster_.replica(id).advance();
     if (dice_.one_in(4)) cluster_.replica(id).execute_decided(nullptr);
@@ -247,13 +257,17 @@ void Walk::calm_round() {
 }
 
 bool Walk::calm(std::uint64_t rounds) {
+    discover_all();
     for (std::uint64_t i = 0; i < rounds && judge_.content(); ++i)
         calm_round();
     return judge_.content();
 }
 
+// In some walks then a minority fails, and the others have to go on without it.
+bool Walk::conclude() { return recover() && (!plan_.limps || !live_ || (limp() && recover())); }
+
 // Everything works again: a new command must be decided soon, and everybody must come to the same history.
-bool Walk::conclude() {
+bool Walk::recover() {
     static constexpr int kRounds = 3000;
     heal_everything();
     healed_ = true;

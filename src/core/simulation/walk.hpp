@@ -155,14 +155,27 @@ private:
     void crash_some(ReplicaId id);
     void restart_some();
     void discover_some();
+    void discover_all();
     void weather();
     void calm_down();
     [[nodiscard]] ReplicaId victim();
     void in_permit(ReplicaId id);
+    void in_moment(ReplicaId id, Plane plane);
+    // ambush.cpp
+    void ambush();
+    void quiet_steps(std::uint64_t most, std::function<bool()> const& enough);
+    void forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader);
+    bool recover();
+    bool limp();
+    void cripple(ReplicaId id);
+    void time_out_cut_operations();
     void calm_round();
 
     [[nodiscard]] bool may_crash(ReplicaId id) const;
     [[nodiscard]] bool up(ReplicaId id) const;
+    [[nodiscard]] bool stopped(ReplicaId id, Plane plane) const noexcept {
+        return lives_[id].frozen || (id == stopped_ && plane == stopped_plane_);
+    }
     [[nodiscard]] bool forming() const;
     [[nodiscard]] bool admitted(ReplicaId id) const;
     [[nodiscard]] ReplicaId any() noexcept { return static_cast<ReplicaId>(1 + dice_.below(cluster_.size())); }
@@ -187,6 +200,10 @@ private:
     OwnedBytes commands_of_storms_;        // what commands of random clients are to a user's own state machine
     std::map<std::uint64_t, Fate> fates_;  // of commands by hand
     bool live_ = true;                     // nothing has happened that the protocol need not bear
+    bool storming_ = false;
+    bool lying_in_wait_ = false;   // an ambush is under way
+    ReplicaId stopped_ = kNobody;  // in the middle of a step of this plane
+    Plane stopped_plane_ = Plane::replication;
     bool trace_ = false;
     bool healed_ = false;
     std::uint64_t takeovers_ = 0;
