@@ -28,6 +28,7 @@ from mu.errors import (
     PermissionRefused,
     ReplicaDown,
     SessionExpired,
+    SimViolation,
     TooLarge,
     UnknownReplica,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "ReplicaDown",
     "Session",
     "SessionExpired",
+    "SimViolation",
     "StateMachine",
     "Status",
     "TooLarge",

@@ -19,7 +19,8 @@
     ├── SessionExpired                  the cluster has forgotten this session
     ├── NoLeader (a TimeoutError)       nobody led within the given time
     ├── ReplicaDown                     that replica has no process here
-    └── Closed                          this replica was closed
+    ├── Closed                          this replica was closed
+    └── SimViolation (an AssertionError) a simulation saw what must not happen
 
 Invariant: an error is constructed from what pickle gives back (`args`), so it crosses processes unchanged; what
 to do next is the class's, what happened is the instance's, and `str` says both.
@@ -224,3 +225,26 @@ class Closed(MuError):
     """This replica was closed, before or while it worked on the call."""
 
     remedy = "A command that was under way may have been decided. Open the replica again, or ask another one."
+
+
+class SimViolation(MuError, AssertionError):
+    """A simulated cluster did what no cluster may do: lost, doubled or reordered a command, or came apart.
+
+    Attributes:
+        text: what was seen.
+        transcript: the last operations before it, one a line.
+    """
+
+    def __init__(self, text: str = "", transcript: str = "") -> None:
+        self.text = text
+        self.transcript = transcript
+        super().__init__(text, transcript)
+
+    def what(self) -> str:
+        """What happened, without the remedy."""
+        return f"{self.transcript}{self.text}"
+
+    remedy = (
+        "The same seed and the same calls show it again. If replicas disagree, look first whether apply reads anything"
+        " but its state and its command; else it is a fault of Mu, and its seed is worth a report."
+    )

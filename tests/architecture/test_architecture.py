@@ -33,6 +33,7 @@ PUBLIC_NAMES: set[str] = {
     "PermissionRefused",
     "Replica",
     "ReplicaDown",
+    "SimViolation",
     "Session",
     "SessionExpired",
     "StateMachine",

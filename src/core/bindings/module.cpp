@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings/py_node.hpp"
+#include "bindings/py_simulation.hpp"
 #include "fabric/shm.hpp"
 #include "runtime/peek.hpp"
 
@@ -85,6 +86,7 @@ void bind_node(nb::module_& module) {
 NB_MODULE(_core, module) {
     using namespace mu::bindings;
     bind_node(module);
+    bind_simulation(module);
     module.def("clean", &clean_lines, "directory"_a, "cluster"_a);
     module.def("peek", &peek_dict, "directory"_a, "cluster"_a, "replica_id"_a);
     module.def("ask_pause", &mu::ask_pause, "directory"_a, "cluster"_a, "replica_id"_a, "paused"_a);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mu.cli import bench, demo, replica, watch
+from mu.cli import bench, demo, replica, sim, watch
 
 app = typer.Typer(
     name="mu",
@@ -21,4 +21,5 @@ app.command()(watch.status)
 app.command()(watch.pause)
 app.command()(watch.resume)
 app.command()(watch.clean)
+app.command()(sim.sim)
 app.add_typer(bench.app, name="bench")

@@ -2,6 +2,7 @@
 
 - `LocalCluster`: start, kill, stop, resume and restart replicas; execute commands at whoever leads.
 - `Load`, `Ledger`, `lost_commands`: numbered commands, what was acknowledged of them, and whether it is all there.
+- `SimCluster`: a whole cluster in one thread, simulated: every fault, a judge, and one seed that decides everything.
 - `check_linearizable`: whether a history of operations could have happened one at a time.
 """
 
@@ -17,6 +18,7 @@ from mu.testing.linearizability import (
 )
 from mu.testing.load import Acknowledged, LoadReport, LoadSpec
 from mu.testing.local_cluster import Load, LocalCluster
+from mu.testing.sim_cluster import SimCluster
 
 __all__ = [
     "Acknowledged",
@@ -31,6 +33,7 @@ __all__ = [
     "Model",
     "Operation",
     "Register",
+    "SimCluster",
     "Verdict",
     "check_linearizable",
     "lost_commands",
