@@ -126,6 +126,37 @@ TEST_CASE("a vector is not abandoned by a member that has prepared an earlier on
     CHECK(founder.prepared() != first);
 }
 
+TEST_CASE("a takeover is given up if the chain that it read was overwritten meanwhile") {
+    Parade parade(3, Revocation::by_refusal);  // mutant no-back-off, walk 1532: an innocent candidate stopped for good
+    parade.settle();
+    parade.decide(10);
+    REQUIRE(parade.until([&] { return parade.all_applied(); }));
+    parade.frozen = {false, false, true, true};
+    parade.world.auto_deliver(false);
+    for (int i = 0; i < 2; ++i)
+        REQUIRE(parade.propose(1, parade.next++) == Outcome::ok);
+    while (parade.world.land(parade.world.queue_of(1, Plane::replication, 3))) {
+    }
+    parade.crash(1);
+    parade.world.lose_orphans(1);
+    parade.world.auto_deliver(true);
+    parade.world.report_gone(1);
+    parade.frozen = {};
+    // Replica 2 has to adopt what only replica 3 has. While it reads that, replica 3's log is written by somebody else.
+    bool overwritten = false;
+    parade.world.on_moment([&](ReplicaId id, Plane plane) {
+        Replicator const& takeover = parade.replica(2).replicator();
+        if (overwritten || id != 2 || plane != Plane::replication) return;
+        if (takeover.follower(3).stage != Follower::Stage::reading) return;
+        overwritten = true;
+        auto* const chain = const_cast<OwnedBytes*>(&takeover.follower(3).chain);
+        std::size_t const second = parade.format.place(takeover.follower(3).grant.end.offset - kSlotAlignment);
+        std::memset(chain->data() + second - kSlotAlignment, 0, 2 * kSlotAlignment);
+    });
+    CHECK(parade.until([&] { return parade.leader() == 2 && parade.all_applied(); }));
+    CHECK(overwritten);
+}
+
 TEST_CASE("a lapped voter gets its snapshot although the seal waits for that very voter") {
     for (Revocation const revocation : {Revocation::by_area, Revocation::by_refusal}) {
         Parade parade(3, revocation);

@@ -224,6 +224,11 @@ Replicator::Adoption Replicator::copy_adopted(ReplicaId from) {
         if (!common) {
             return Adoption::behind;
         }
+        // Its owner may have granted more since, and then what was read may be half overwritten.
+        Offset const end = source.grant.end.offset;
+        if (walk(source.chain, *common, end, end) != source.grant.end) {
+            return Adoption::lost;
+        }
         adopted_from_ = first_difference(source, *common);
     }
     for (Position at = executor_.applied(); at.offset < adopted_from_.offset;) {
