@@ -100,13 +100,6 @@ MUTANTS = [
         Edit(MEMORY, "    copy(old_area, area, range.from, middle);\n", ""),
     ),
     safety(
-        "no-end-mark",
-        "What was carried over ends with a mark: a landing area still holds what its owner wrote before.",
-        Edit(
-            MEMORY, "        std::memset(areas_[area].ring.data() + (end & (log_bytes() - 1)), 0, kEndMarkBytes);\n", ""
-        ),
-    ),
-    safety(
         "area-reused-too-early",
         "A landing area is reused only where no earlier tenure may still store.",
         Edit(

@@ -146,19 +146,24 @@ MUTANTS = [
         Edit(REPLICATOR, "} else if (followers_[replica].is_written()) {", "} else if (stage_ == Stage::follower) {"),
     ),
     safety(
-        "late-completion-counts",
-        "A completion of an earlier grant counts for nothing.",
-        Edit(REPLICATOR, "!follower.owns(completion.id)", "false"),
+        "earlier-acceptance-counts",
+        "What a follower accepted under an earlier tenure does not count under the present one.",
+        Edit(
+            TAKEOVER,
+            "        followers_[member].accepted = 0;\n        followers_[member].retry_at = 0;\n",
+            "        followers_[member].retry_at = 0;\n",
+        ),
+        Edit(TAKEOVER, "    follower.accepted = 0;\n    follower.chain_read = false;\n", "    follower.chain_read = false;\n"),
+        Edit(
+            REPLICATOR,
+            "        follower.stage = Follower::Stage::idle;\n        follower.accepted = 0;\n",
+            "        follower.stage = Follower::Stage::idle;\n",
+        ),
     ),
     safety(
         "commit-beyond-decided",
         "A slot carries as commit offset only what is decided.",
         Edit(REPLICATOR, "header.commit = decided_;", "header.commit = tail_.offset;"),
-    ),
-    safety(
-        "commit-beyond-own-chain",
-        "A deposed leader takes as decided only what its own log has accepted.",
-        Edit(REPLICATOR, "std::min(decided_, followers_[settings_.self].accepted)", "decided_"),
     ),
     safety(
         "executes-what-it-has-not-stored",

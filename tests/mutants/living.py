@@ -52,11 +52,6 @@ MUTANTS = [
         Edit(FORMATION, "own_.abandoned != digest && prepared_by_all()", "own_.abandoned != digest"),
     ),
     safety(
-        "formation-forgets",
-        "Another vector is prepared only once a majority of the first one's incarnations has abandoned that.",
-        Edit(FORMATION, "if (abandoned_by_majority()) {", "if (prepared_ != digest) {"),
-    ),
-    safety(
         "admitted-without-a-record",
         "★ A restarted replica is admitted only by a decided record.",
         Edit(TRANSFER, "executor_.configuration().incarnations[replica] != incarnation", "incarnation == 0"),

@@ -25,19 +25,11 @@ MUTANTS = [
         Edit("protocol/permission.cpp", "request.proposal > word && writer_keeps(requester, now)", "false"),
     ),
     liveness(
-        "waits-for-everybody",
-        "A slot is decided once a majority has accepted it, whatever the others do.",
-        Edit(REPLICATOR, "decide(accepted[settings_.majority() - 1]);", "decide(accepted[count - 1]);"),
-        Edit(REPLICATOR, "if (have_all >= settings_.majority()) [[likely]] {", "if (have_all == counted_.size() && have_all >= settings_.majority()) {"),
-    ),
-    liveness(
         "waits-for-the-dead",
-        "A follower that is gone leaves the tenure.",
-        Edit(
-            FOLLOWERS,
-            "!reachable(replica) || fabric_.peer(replica).incarnation != configuration_.incarnations[replica]",
-            "fabric_.peer(replica).incarnation != configuration_.incarnations[replica]",
-        ),
+        "A follower that fails leaves the tenure, and a slot is decided once a majority has accepted it.",
+        Edit(REPLICATOR, "decide(accepted[settings_.majority() - 1]);", "decide(accepted[count - 1]);"),
+        Edit(REPLICATOR, "} else if (followers_[replica].is_written()) {", "} else if (stage_ == Stage::follower) {"),
+        Edit(REPLICATOR, "if (have_all >= settings_.majority()) [[likely]] {", "if (have_all == counted_.size() && have_all >= settings_.majority()) {"),
     ),
     liveness(
         "never-drops-a-stalled-follower",
@@ -57,7 +49,11 @@ MUTANTS = [
     liveness(
         "fresh-replica-eligible",
         "A replica that was not brought up is not eligible for leadership.",
-        Edit(ELECTION, "if (!shared_.joined.load(std::memory_order_acquire)) {", "if (must_reach_by_ < 0) {"),
+        Edit(
+            ELECTION,
+            "if (!shared_.joined.load(std::memory_order_acquire)) {\n        eligible = false;",
+            "if (!shared_.joined.load(std::memory_order_acquire)) {\n        eligible = true;",
+        ),
     ),
     liveness(
         "lapped-replica-eligible",

@@ -18,24 +18,81 @@ void Walk::quiet_steps(std::uint64_t most, std::function<bool()> const& enough) 
     }
 }
 
-// Looks for somebody who asks for permissions while another one leads.
+// Looks whether somebody is where a fault would hurt most.
 void Walk::ambush() {
-    ReplicaId const leader = this->leader();
-    if (leader == kNobody) return;
+    ReplicaId const id = any();
+    if (!cluster_.alive(id) || lives_[id].frozen) return;
+    lying_in_wait_ = true;
+    switch (cluster_.replica(id).replicator().stage()) {
+        case Replicator::Stage::requesting:
+            if (ReplicaId const granter = granter_of(id); granter != kNobody && leader() != kNobody) {
+                forget_a_grant(id, granter, leader());
+            }
+            break;
+        case Replicator::Stage::adopting:
+        case Replicator::Stage::sealing:
+            if (dice_.one_in(4)) cut_short(id);
+            break;
+        case Replicator::Stage::follower:
+            if (dice_.one_in(200) && leader() != kNobody) lap(id, leader());
+            break;
+        case Replicator::Stage::leading:
+            break;
+    }
+    lying_in_wait_ = false;
+}
+
+// Somebody who has granted the takeover of `requester` while another one leads, and may die.
+ReplicaId Walk::granter_of(ReplicaId requester) const {
+    Proposal const proposal = cluster_.replica(requester).replicator().proposal();
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
-        if (id == leader || !cluster_.alive(id) || lives_[id].frozen) continue;
-        Replicator const& requester = cluster_.replica(id).replicator();
-        if (requester.stage() != Replicator::Stage::requesting) continue;
-        for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
-            bool const granted = cluster_.alive(other) && admitted(other) && may_crash(other) &&
-                                 cluster_.world.fabric(other).permission() == requester.proposal();
-            if (other == id || other == leader || !granted) continue;
-            lying_in_wait_ = true;
-            forget_a_grant(id, other, leader);
-            lying_in_wait_ = false;
-            return;
+        if (id == requester || id == leader() || !cluster_.alive(id) || !admitted(id) || !may_crash(id)) continue;
+        if (cluster_.world.fabric(id).permission() == proposal) return id;
+    }
+    return kNobody;
+}
+
+// A new leader dies while it teaches: what it writes stays half done, or lands late.
+void Walk::cut_short(ReplicaId id) {
+    SimWorld& world = cluster_.world;
+    if (!may_crash(id)) return;
+    for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
+        QueueId const queue = world.queue_of(id, Plane::replication, other);
+        for (std::uint64_t i = dice_.below(4); i > 0 && world.can_land(queue); --i)
+            world.land(queue);
+        if (world.can_land(queue) && world.words_left(queue) > 1) {
+            note_operation(WalkEvent::Kind::tear, queue);
+            world.land_partly(queue, 1 + dice_.below(world.words_left(queue)), dice_.next());
+            if (dice_.one_in(2)) world.fail(queue);
         }
     }
+    crash(id, dice_.one_in(2));
+    if (dice_.one_in(2)) begin_anew(id);
+}
+
+// A restart that everybody notices at once.
+void Walk::begin_anew(ReplicaId id) {
+    restart(id);
+    for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
+        if (other == id || !cluster_.alive(other)) continue;
+        cluster_.world.discover(other, id);
+        cluster_.world.discover(id, other);
+    }
+}
+
+// A follower is stopped until the leader has dropped it and has just begun to overwrite what it has not executed.
+void Walk::lap(ReplicaId follower, ReplicaId leader) {
+    Executor const& executor = cluster_.replica(follower).executor();
+    Replicator const& replicator = cluster_.replica(leader).replicator();
+    auto const lapped = [&] {
+        return !replicator.leading() || replicator.tail() > executor.applied().offset + cluster_.format.ring_bytes();
+    };
+    freeze(follower, true);
+    for (int i = 0; i < 12 && !lapped(); ++i) {
+        quiet_steps(400, lapped);
+        now_ += plan_.cluster.settings.stall_limit / 4;
+    }
+    freeze(follower, false);
 }
 
 // A takeover is stopped with a grant in hand whose grantor starts anew, is admitted, and helps decide what the takeover
@@ -50,12 +107,7 @@ void Walk::forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId lead
     if (waits() && takeover.follower(granter).is_granted() && may_crash(granter)) {
         freeze(requester, true);
         crash(granter, true);
-        restart(granter);
-        for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
-            if (other == granter || !cluster_.alive(other)) continue;
-            cluster_.world.discover(other, granter);
-            cluster_.world.discover(granter, other);
-        }
+        begin_anew(granter);
         quiet_steps(8'000, [&] { return admitted(granter); });
         // Whoever is read next must not have what is decided from here on.
         ReplicaId witness = requester;

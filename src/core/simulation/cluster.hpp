@@ -1,6 +1,7 @@
 // A whole cluster in one thread: real replicas over the sim fabric, with state machines that remember everything.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -28,6 +29,11 @@ public:
     [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override {
         std::uint64_t number = 0;
         std::memcpy(&number, command.data(), sizeof number);
+        if (inside_ == nullptr) {
+            for (std::byte const each : command.subspan(sizeof number)) {
+                if (each != padding_of(number)) number = kGarbled;
+            }
+        }
         history.push_back(number);
         if (inside_ == nullptr) {
             reply.assign(command.begin(), command.end());
@@ -45,7 +51,7 @@ public:
         if (inside_ != nullptr) {
             inside_->snapshot(inside);
         }
-        inside.resize(inside.size() + ballast_bytes_);  // so that a snapshot takes several pieces
+        inside.resize(inside.size() + ballast_bytes_, kBallast);  // so that a snapshot takes several pieces
         writer.sized(inside);
     }
     void restore(std::span<std::byte const> snapshot) override {
@@ -53,11 +59,17 @@ public:
         auto const numbers = reader.sized();
         history.resize(numbers.size() / sizeof(std::uint64_t));
         if (!history.empty()) std::memcpy(history.data(), numbers.data(), numbers.size());
-        if (auto const inside = reader.sized(); inside_ != nullptr) {
-            inside_->restore(inside.first(inside.size() - ballast_bytes_));
+        auto const inside = reader.sized();
+        if (inside_ != nullptr) inside_->restore(inside.first(inside.size() - ballast_bytes_));
+        for (std::byte const each : inside.last(std::min(ballast_bytes_, inside.size()))) {
+            if (each != kBallast) history.assign(1, kGarbled);
         }
         ++restored;
     }
+
+    // What follows a number, so that a command of which a part belongs to another one is noticed.
+    [[nodiscard]] static std::byte padding_of(std::uint64_t number) noexcept { return static_cast<std::byte>(number); }
+    static constexpr std::uint64_t kGarbled = ~std::uint64_t{0};  // a number that nobody ever proposes
 
     struct Reply {
         bool applied = false;
@@ -68,6 +80,8 @@ public:
     std::uint64_t restored = 0;
 
 private:
+    static constexpr std::byte kBallast{0x6d};
+
     std::size_t ballast_bytes_;
     std::unique_ptr<StateMachine> inside_;
 };

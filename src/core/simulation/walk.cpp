@@ -138,11 +138,11 @@ void Walk::client_step() {
 }
 
 void Walk::propose_some(ReplicaId id) {
-    static constexpr std::array<std::byte, 400> kPadding{};
+    static constexpr std::size_t kMostPadding = 400;
     if (lives_[id].in_flight.size() > 6) return;
     Command command;
     SessionRequest session;
-    std::size_t padding = dice_.below(dice_.one_in(10) ? kPadding.size() : 60);
+    std::size_t padding = dice_.below(dice_.one_in(10) ? kMostPadding : 60);
     if (dice_.one_in(4)) {
         std::size_t const index = dice_.below(sessions_.size());
         SessionClient& client = sessions_[index];
@@ -159,8 +159,10 @@ void Walk::propose_some(ReplicaId id) {
         command.number = next_command_++;
     }
     command.after = judge_.acknowledged_end();
+    std::array<std::byte, kMostPadding> same;
+    same.fill(Recorder::padding_of(command.number));
     std::span<std::byte const> const rest =
-        plan_.cluster.machine ? std::span<std::byte const>(commands_of_storms_) : std::span(kPadding).first(padding);
+        plan_.cluster.machine ? std::span<std::byte const>(commands_of_storms_) : std::span(same).first(padding);
     judge_.proposed(command.number);
     bool const with_session = command.session != 0;
     if (with_session) sessions_[command.session - 1].in_flight = true;
@@ -189,7 +191,9 @@ Walk::Proposed Walk::propose(ReplicaId id, std::span<std::byte const> command) {
     offer.number = next_command_++;
     offer.after = judge_.acknowledged_end();
     offer.by_hand = true;
-    Outcome const outcome = cluster_.propose(id, offer.number, command);
+    // Without a state machine commands are numbers only.
+    Outcome const outcome =
+        cluster_.propose(id, offer.number, plan_.cluster.machine ? command : std::span<std::byte const>());
     if (outcome != Outcome::ok) return {outcome, 0};
     fates_[offer.number] = Fate::open;
     offered(id, offer);

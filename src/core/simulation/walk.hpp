@@ -164,6 +164,10 @@ private:
     // ambush.cpp
     void ambush();
     void quiet_steps(std::uint64_t most, std::function<bool()> const& enough);
+    [[nodiscard]] ReplicaId granter_of(ReplicaId requester) const;
+    void begin_anew(ReplicaId id);
+    void cut_short(ReplicaId id);
+    void lap(ReplicaId follower, ReplicaId leader);
     void forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader);
     bool recover();
     bool limp();
