@@ -281,6 +281,6 @@ Model formation(std::string name, int restarts, bool deep) {
 
 }  // namespace
 
-std::vector<Model> formation_models() { return {formation("formation", 2, false), formation("formation-3", 3, true)}; }
+std::vector<Model> formation_models() { return {formation("formation", 2, false), formation("formation-3", 3, false)}; }
 
 }  // namespace mu::model

@@ -137,7 +137,8 @@ void list(std::vector<Model> const& models) {
     }
     std::printf("\nmistakes:\n");
     for (MistakeEntry const& entry : mistake_table()) {
-        std::printf("%-36s found by %s\n", entry.name.c_str(), entry.model.c_str());
+        std::printf("%-36s %s %s\n", entry.name.c_str(), entry.harmless.empty() ? "found by" : "harmless in",
+                    entry.model.c_str());
     }
 }
 

@@ -101,6 +101,33 @@ private:
     std::uint64_t count_ = 0;
 };
 
+// The states of one level, in blocks, so that it grows without copying and what was expanded can be given back.
+template <class State>
+class Level {
+public:
+    void push_back(State const& state) {
+        if (blocks_.empty() || blocks_.back().size() == kBlock) {
+            blocks_.emplace_back().reserve(kBlock);
+        }
+        blocks_.back().push_back(state);
+        ++size_;
+    }
+    [[nodiscard]] State const& operator[](std::size_t at) const noexcept { return blocks_[at / kBlock][at % kBlock]; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    // Nobody will ask for the states before this one again.
+    void forget_before(std::size_t at) {
+        if (at != 0 && at % kBlock == 0) {
+            std::vector<State>().swap(blocks_[at / kBlock - 1]);
+        }
+    }
+
+private:
+    static constexpr std::size_t kBlock = 1U << 14U;
+    std::vector<std::vector<State>> blocks_;
+    std::size_t size_ = 0;
+};
+
 // A Model has
 //   State, Step                          plain values; State has a member `violation`, zero while all is well
 //   initial()                            the first state
@@ -127,8 +154,8 @@ public:
             expand_level();
             if (!stopped()) {
                 level_start_ += level_.size();
-                level_.swap(next_);
-                next_.clear();
+                level_ = std::move(next_);
+                next_ = {};
                 outcome_.depth += level_.empty() ? 0 : 1;
             }
         }
@@ -159,6 +186,7 @@ private:
 
     void expand_level() {
         for (std::size_t i = 0; i < level_.size() && !stopped(); ++i) {
+            level_.forget_before(i);
             auto const parent = static_cast<std::uint32_t>(level_start_ + i);
             std::uint16_t ordinal = 0;
             model_.successors(level_[i], [&](State const& next, Step const&) {
@@ -253,8 +281,8 @@ private:
     Clock::time_point began_;
     FingerprintSet seen_;
     std::vector<Origin> origins_;  // of each state, in the order in which they were found
-    std::vector<State> level_;     // the states that are expanded now; level_start_ is the first one's number
-    std::vector<State> next_;
+    Level<State> level_;           // the states that are expanded now; level_start_ is the first one's number
+    Level<State> next_;
     std::vector<Candidate> batch_;
     std::uint64_t level_start_ = 0;
     std::uint64_t tell_at_ = 500'000;

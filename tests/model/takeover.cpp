@@ -35,6 +35,7 @@ void add_takeovers(std::vector<Model>& models) {
     models.push_back(sized<3, 2, 3>("takeover-rejoin", "", {.rejoins = 1}));
     models.push_back(sized<3, 3, 2>("takeover-3", "", {}));
     models.push_back(sized<3, 4, 1>("takeover-4", "", {}));
+    models.push_back(sized<3, 4, 2>("takeover-4-coarse", "coarse steps", {.tears = false, .at_once = true}));
     models.push_back(sized<3, 2, 3>("commits", "commit offsets", {.rejoins = 1, .idle_cells = true, .commits = true}));
     models.push_back(sized<3, 2, 2>("reads", "a read in each tenure", {.reads = true}));
     models.push_back(sized<3, 3, 2>("takeover-3-rejoin", "", {.rejoins = 1}, true));
@@ -63,9 +64,12 @@ void add_larger(std::vector<Model>& models) {
     settings.clients = false;
     models.push_back(sized<5, 3, 2>("membership-5", "4 of them members, 2 changes, coarse steps", settings));
     models.push_back(sized<4, 2, 3>("membership-fine", "3 of them members, a change",
-                                    {.changes = 1, .members = 0b0111, .idle_cells = true}, true));
-    models.push_back(sized<5, 2, 2>("five", "", {}));
-    models.push_back(sized<5, 3, 2>("five-3", "coarse steps", {.tears = false, .at_once = true}));
+                                    {.changes = 1, .members = 0b0111, .idle_cells = true}));
+    models.push_back(sized<5, 2, 1>("five", "", {}));
+    models.push_back(sized<5, 2, 2>("five-coarse", "coarse steps", {.at_once = true}));
+    models.push_back(sized<5, 3, 1>("five-3", "coarse steps", {.tears = false, .at_once = true}));
+    models.push_back(sized<5, 2, 2>("five-long", "", {}, true));
+    models.push_back(sized<5, 3, 2>("five-3-long", "coarse steps", {.tears = false, .at_once = true}, true));
     models.push_back(sized<5, 4, 3>("five-stale", "coarse steps, a stale slot in the beginning",
                                     {.tears = false, .at_once = true, .prologue = stale_slot()}, true));
 }
