@@ -146,7 +146,11 @@ Offset LogFormat::unchanged_until(std::span<std::byte const> ring, std::span<std
         if (header.offset != at || header.stamp != stamp_of(header)) {
             return at;
         }
-        at += slot_bytes(header.length);
+        Offset const end = at + slot_bytes(header.length);
+        if (end > to) {
+            return at;  // a longer slot has begun in the place of the one that was there, and is not all in the copy
+        }
+        at = end;
     }
     return at;
 }

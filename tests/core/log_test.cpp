@@ -249,6 +249,16 @@ TEST_CASE("unchanged_until() ends at the first slot that was overwritten before 
     }
 }
 
+TEST_CASE(
+    "unchanged_until() leaves out a longer slot that has taken the place of the last one and ends beyond the copy") {
+    Ring ring;
+    Position const second = ring.put({}, p1, "one");
+    Position const end = ring.put(second, p1, "two");
+    Position const longer = ring.put(second, p3, std::string(100, 'x'));  // walk 81128110025537: it stopped a replica
+    REQUIRE(longer.offset > end.offset);
+    CHECK(ring.format.unchanged_until(ring.bytes, ring.bytes, 0, end.offset) == second.offset);
+}
+
 TEST_CASE("unchanged_until() does not follow a copy that holds no slot, or one of another place") {
     Ring ring;
     Position const second = ring.put({}, p1, "one");
