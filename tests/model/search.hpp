@@ -61,6 +61,8 @@ public:
 
     void prefetch(std::uint64_t print) const noexcept { __builtin_prefetch(&places_[print & (places_.size() - 1)]); }
 
+    [[nodiscard]] std::uint64_t bytes() const noexcept { return places_.size() * sizeof places_[0]; }
+
     // False if it was there already.
     bool insert(std::uint64_t print) {
         if (count_ * 10 >= places_.size() * 7) {
@@ -108,6 +110,7 @@ public:
     void push_back(State const& state) {
         if (blocks_.empty() || blocks_.back().size() == kBlock) {
             blocks_.emplace_back().reserve(kBlock);
+            ++held_;
         }
         blocks_.back().push_back(state);
         ++size_;
@@ -115,10 +118,12 @@ public:
     [[nodiscard]] State const& operator[](std::size_t at) const noexcept { return blocks_[at / kBlock][at % kBlock]; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] std::uint64_t bytes() const noexcept { return held_ * kBlock * sizeof(State); }
     // Nobody will ask for the states before this one again.
     void forget_before(std::size_t at) {
         if (at != 0 && at % kBlock == 0) {
             std::vector<State>().swap(blocks_[at / kBlock - 1]);
+            --held_;
         }
     }
 
@@ -126,6 +131,7 @@ private:
     static constexpr std::size_t kBlock = 1U << 14U;
     std::vector<std::vector<State>> blocks_;
     std::size_t size_ = 0;
+    std::size_t held_ = 0;  // blocks that were not given back
 };
 
 // A Model has
@@ -182,6 +188,9 @@ private:
     // Candidates wait in a batch, so that the set's memory is on its way when they are looked up.
     static constexpr std::size_t kBatch = 128;
 
+    // A search that needs more stops as at a limit: with what the tables need while they grow it stays below 6 GiB.
+    static constexpr std::uint64_t kMemoryBytes = 7ULL << 29U;
+
     [[nodiscard]] bool stopped() const noexcept { return !outcome_.violation.empty() || limited_; }
 
     void expand_level() {
@@ -217,7 +226,9 @@ private:
             }
         }
         batch_.clear();
-        limited_ = limits_.states != 0 && origins_.size() >= limits_.states;
+        std::uint64_t const held_bytes =
+            seen_.bytes() + origins_.capacity() * sizeof(Origin) + level_.bytes() + next_.bytes();
+        limited_ = (limits_.states != 0 && origins_.size() >= limits_.states) || held_bytes > kMemoryBytes;
         if (limits_.progress && origins_.size() >= tell_at_) {
             tell_at_ = origins_.size() + 500'000;
             limits_.progress(origins_.size(), outcome_.depth + 1);
