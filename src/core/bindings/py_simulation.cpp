@@ -179,6 +179,7 @@ nb::dict PyWalk::replica(ReplicaId id) {
 nb::dict PyWalk::report() {
     nb::dict values;
     values["steps"] = walk_->steps();
+    values["planned_steps"] = walk_->planned_steps();
     values["failure"] = walk_->failure();
     values["replicas"] = walk_->cluster().size();
     values["acknowledged"] = walk_->judge().acknowledged();

@@ -99,6 +99,7 @@ public:
 
     [[nodiscard]] std::string const& failure() const noexcept { return judge_.failure(); }
     [[nodiscard]] std::uint64_t steps() const noexcept { return step_; }
+    [[nodiscard]] std::uint64_t planned_steps() const noexcept { return plan_.steps; }
     [[nodiscard]] std::string transcript() const;
     // How every replica sees itself and the others.
     [[nodiscard]] std::string state();
@@ -164,11 +165,12 @@ private:
     // ambush.cpp
     void ambush();
     void quiet_steps(std::uint64_t most, std::function<bool()> const& enough);
-    [[nodiscard]] ReplicaId granter_of(ReplicaId requester) const;
+    [[nodiscard]] bool holds_without(ReplicaId leader, ReplicaId without) const;
     void begin_anew(ReplicaId id);
     void cut_short(ReplicaId id);
     void lap(ReplicaId follower, ReplicaId leader);
     void forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader);
+    void go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader);
     bool recover();
     bool limp();
     void cripple(ReplicaId id);
@@ -205,6 +207,7 @@ private:
     std::map<std::uint64_t, Fate> fates_;  // of commands by hand
     bool live_ = true;                     // nothing has happened that the protocol need not bear
     bool storming_ = false;
+    ReplicaId prey_ = kNobody;     // whose stage has just changed
     bool lying_in_wait_ = false;   // an ambush is under way
     ReplicaId stopped_ = kNobody;  // in the middle of a step of this plane
     Plane stopped_plane_ = Plane::replication;

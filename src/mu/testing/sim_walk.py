@@ -143,12 +143,32 @@ def _batches(seeds: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _broken(batches: list[list[int]], steps: int, replicas: int) -> Walked:
-    """A process ended: finds out at which seed, one process a seed."""
+    """A process ended: finds out at which seed and, by halving, after how few steps; one process a try."""
     for seed in (seed for batch in batches for seed in batch):
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            try:
-                pool.submit(walk_batch, [seed], steps, replicas).result()
-            except BrokenProcessPool:
-                again = f"mu sim --seeds {seed}..{seed} --steps {steps} --replicas {replicas}"
-                return Walked(1, 0, 0.0, Violation(seed, steps, replicas, BROKEN, "", "", again))
+        if _ends_well(seed, steps, replicas):
+            continue
+        plan = _core.Walk(seed=seed, steps=steps, replicas=replicas, log_bytes=0, state_machine=None).report()
+        least, most = 0, plan["planned_steps"]
+        while least + 1 < most:
+            middle = (least + most) // 2
+            least, most = (middle, most) if _ends_well(seed, middle, replicas) else (least, middle)
+        _ends_well(seed, most, replicas, quiet=False)  # says what it was
+        again = _core.Walk(seed=seed, steps=most, replicas=replicas, log_bytes=0, state_machine=None).report()
+        found = Violation(seed, most, plan["replicas"], BROKEN, "", "", again["reproduction"])
+        return Walked(1, 0, 0.0, found)
     raise RuntimeError("A process that walked was ended from outside; nothing was found. Run the same seeds again.")
+
+
+def _ends_well(seed: int, steps: int, replicas: int, *, quiet: bool = True) -> bool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_close_stderr if quiet else None) as pool:
+        try:
+            return pool.submit(walk, seed, steps, replicas).result()[1] is None
+        except BrokenProcessPool:
+            return False
+
+
+def _close_stderr() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
