@@ -45,6 +45,10 @@ REWRITE = """        Slot again = *slot;
         write_copy(replica, again);
 """
 
+REWRITE_FROM = """bool const has_all = follower.grant.from.offset >= lowest_kept() &&
+                             walk(fabric_.own_log(), follower.grant.from, common->offset, common->offset) == *common;
+        follower.cursor = has_all ? follower.grant.from : *common;"""
+
 CHAIN_OF_BEFORE = """    bool const before = follower.chain_read && follower.grant.incarnation == grant.incarnation;
     Position const from = before ? follower.grant.from : grant.from;
     Position const end = before ? follower.grant.end : grant.end;
@@ -113,7 +117,7 @@ MUTANTS = [
     safety(
         "matching-slot-written-again",
         "★ A slot that already matches is never written again (here: with the commit offset of today).",
-        Edit(FOLLOWERS, "follower.cursor = first_difference(follower, *common);", "follower.cursor = *common;"),
+        Edit(FOLLOWERS, "follower.cursor = first_difference(follower, *common);", REWRITE_FROM),
         Edit(FOLLOWERS, "        write_copy(replica, *slot);\n", REWRITE),
     ),
     safety(

@@ -1,6 +1,7 @@
 // Faults that lie in wait: moments that chance alone would meet once in hours, provoked.
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "simulation/walk.hpp"
 
@@ -18,38 +19,34 @@ void Walk::quiet_steps(std::uint64_t most, std::function<bool()> const& enough) 
     }
 }
 
-// Looks whether somebody is where a fault would hurt most.
+// Looks whether somebody is where a fault would hurt most: where a takeover has just come to its next stage.
 void Walk::ambush() {
-    ReplicaId const id = any();
-    if (!cluster_.alive(id) || lives_[id].frozen) return;
+    bool const by_chance = prey_ == kNobody && dice_.one_in(2'000);
+    ReplicaId const id = by_chance ? any() : std::exchange(prey_, kNobody);
+    if (id == kNobody || !cluster_.alive(id) || lives_[id].frozen) return;
+    Replicator::Stage const stage = cluster_.replica(id).replicator().stage();
+    ReplicaId const leader = this->leader();
     lying_in_wait_ = true;
-    switch (cluster_.replica(id).replicator().stage()) {
-        case Replicator::Stage::requesting:
-            if (ReplicaId const granter = granter_of(id); granter != kNobody && leader() != kNobody) {
-                forget_a_grant(id, granter, leader());
-            }
-            break;
-        case Replicator::Stage::adopting:
-        case Replicator::Stage::sealing:
-            if (dice_.one_in(4)) cut_short(id);
-            break;
-        case Replicator::Stage::follower:
-            if (dice_.one_in(200) && leader() != kNobody) lap(id, leader());
-            break;
-        case Replicator::Stage::leading:
-            break;
+    if (stage == Replicator::Stage::requesting && leader != kNobody) {
+        ReplicaId const granter = any();
+        if (granter != id && granter != leader && holds_without(leader, granter)) forget_a_grant(id, granter, leader);
+    } else if (stage == Replicator::Stage::sealing) {
+        if (dice_.one_in(3)) cut_short(id);
+    } else if (stage == Replicator::Stage::follower && leader != kNobody && by_chance) {
+        lap(id, leader);
     }
     lying_in_wait_ = false;
 }
 
-// Somebody who has granted the takeover of `requester` while another one leads, and may die.
-ReplicaId Walk::granter_of(ReplicaId requester) const {
-    Proposal const proposal = cluster_.replica(requester).replicator().proposal();
+// Whether a majority goes on with `leader` though one of them fails.
+bool Walk::holds_without(ReplicaId leader, ReplicaId without) const {
+    std::size_t holders = 0;
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
-        if (id == requester || id == leader() || !cluster_.alive(id) || !admitted(id) || !may_crash(id)) continue;
-        if (cluster_.world.fabric(id).permission() == proposal) return id;
+        bool const holds = id != without && cluster_.alive(id) && !lives_[id].frozen;
+        Proposal const proposal = cluster_.replica(leader).replicator().proposal();
+        holders += holds && cluster_.world.fabric(id).permission() == proposal ? 1 : 0;
     }
-    return kNobody;
+    return holders >= majority_of(cluster_.size());
 }
 
 // A new leader dies while it teaches: what it writes stays half done, or lands late.
@@ -100,30 +97,47 @@ void Walk::lap(ReplicaId follower, ReplicaId leader) {
 void Walk::forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader) {
     Replicator const& takeover = cluster_.replica(requester).replicator();
     auto const waits = [&] { return takeover.stage() == Replicator::Stage::requesting; };
+    if (!may_crash(granter)) return;
+    calm_down();
     for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
         if (other != requester && other != granter) cut(requester, other);
     }
     quiet_steps(600, [&] { return takeover.follower(granter).is_granted() || !waits(); });
     if (waits() && takeover.follower(granter).is_granted() && may_crash(granter)) {
-        freeze(requester, true);
-        crash(granter, true);
-        begin_anew(granter);
-        quiet_steps(8'000, [&] { return admitted(granter); });
-        // Whoever is read next must not have what is decided from here on.
-        ReplicaId witness = requester;
-        for (int tries = 0; tries < 8 && (witness == requester || witness == granter || witness == leader); ++tries)
-            witness = cluster_.size() == 3 ? requester : any();
-        if (witness != leader) cut(leader, witness);
-        std::uint64_t const before = judge_.acknowledged();
-        quiet_steps(2'000, [&] { return judge_.acknowledged() > before + 2; });
-        freeze(requester, false);
-        if (witness != requester) heal(requester, witness);
+        go_on_without_memory(requester, granter, leader);
         quiet_steps(1'000, [&] { return !waits(); });
-        if (witness != leader) heal(leader, witness);
     }
     for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
         if (other != requester) heal(requester, other);
+        if (other != leader) heal(leader, other);
     }
+}
+
+// The grantor's next life is admitted while both the requester and a witness, whose chain it will read next, stand still:
+// their logs name the new life, and nothing that is decided with its help.
+void Walk::go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader) {
+    ReplicaId witness = requester;
+    for (ReplicaId id = 1; id <= cluster_.size() && cluster_.size() > 3; ++id) {
+        if (id != requester && id != granter && id != leader && cluster_.alive(id)) witness = id;
+    }
+    freeze(requester, true);
+    freeze(witness, true);
+    crash(granter, true);
+    begin_anew(granter);
+    quiet_steps(8'000, [&] { return admitted(granter); });
+    cut(leader, witness);
+    std::uint64_t const before = judge_.acknowledged();
+    quiet_steps(5'000, [&] { return judge_.acknowledged() > before + 2; });
+    Proposal const proposal = cluster_.replica(requester).replicator().proposal();
+    heal(requester, witness);
+    quiet_steps(1'000, [&] {
+        auto const request = load_cell(cluster_.region(witness).peers[requester].request);
+        return witness == requester || (request && request->proposal == proposal);
+    });
+    if (cluster_.alive(witness) && witness != requester)
+        step_background(witness);  // it answers before it executes more
+    freeze(witness, false);
+    freeze(requester, false);
 }
 
 // --- A minority fails -----------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ bool Walk::storm(std::uint64_t steps) {
 }
 
 void Walk::one_step() {
-    if (plan_.ambushes && stopped_ == kNobody && !lying_in_wait_ && dice_.one_in(10)) ambush();
+    if (plan_.ambushes && stopped_ == kNobody && !lying_in_wait_) ambush();
     // One step in so many is trouble.
     static constexpr std::array<std::uint64_t, 4> kTroubleEvery{1'000'000, 1'000, 250, 80};
     if (dice_.one_in(kTroubleEvery[trouble_])) {
@@ -90,6 +90,7 @@ void Walk::after_plane(ReplicaId id) {
     Life& life = lives_[id];
     if (life.stage != replicator.stage()) {
         life.stage = replicator.stage();
+        prey_ = id;
         note(Kind::stage, id, static_cast<std::uint64_t>(life.stage), replicator.tail());
         takeovers_ += replicator.leading() ? 1 : 0;
         if (replicator.leading()) judge_.leads(replicator, id);
