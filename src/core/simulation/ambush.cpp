@@ -97,16 +97,23 @@ void Walk::lap(ReplicaId follower, ReplicaId leader) {
 void Walk::forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader) {
     Replicator const& takeover = cluster_.replica(requester).replicator();
     auto const waits = [&] { return takeover.stage() == Replicator::Stage::requesting; };
-    if (!may_crash(granter)) return;
+    // Of three, the requester itself is the witness: it must not have granted its own log yet.
+    if (!may_crash(granter) || (cluster_.size() == 3 && takeover.follower(requester).is_granted())) return;
     calm_down();
+    ReplicaId witness = requester;
+    for (ReplicaId id = 1; id <= cluster_.size() && cluster_.size() > 3; ++id) {
+        if (id != requester && id != granter && id != leader && admitted(id)) witness = id;
+    }
+    if (witness != requester) freeze(witness, true);
     for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
         if (other != requester && other != granter) cut(requester, other);
     }
     quiet_steps(600, [&] { return takeover.follower(granter).is_granted() || !waits(); });
     if (waits() && takeover.follower(granter).is_granted() && may_crash(granter)) {
-        go_on_without_memory(requester, granter, leader);
+        go_on_without_memory(requester, granter, leader, witness);
         quiet_steps(1'000, [&] { return !waits(); });
     }
+    freeze(witness, false);
     for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
         if (other != requester) heal(requester, other);
         if (other != leader) heal(leader, other);
@@ -115,13 +122,8 @@ void Walk::forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId lead
 
 // The grantor's next life is admitted while both the requester and a witness, whose chain it will read next, stand still:
 // their logs name the new life, and nothing that is decided with its help.
-void Walk::go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader) {
-    ReplicaId witness = requester;
-    for (ReplicaId id = 1; id <= cluster_.size() && cluster_.size() > 3; ++id) {
-        if (id != requester && id != granter && id != leader && cluster_.alive(id)) witness = id;
-    }
+void Walk::go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader, ReplicaId witness) {
     freeze(requester, true);
-    freeze(witness, true);
     crash(granter, true);
     begin_anew(granter);
     quiet_steps(8'000, [&] { return admitted(granter); });

@@ -170,7 +170,7 @@ private:
     void cut_short(ReplicaId id);
     void lap(ReplicaId follower, ReplicaId leader);
     void forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader);
-    void go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader);
+    void go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader, ReplicaId witness);
     bool recover();
     bool limp();
     void cripple(ReplicaId id);
