@@ -85,6 +85,10 @@ class Workshop:
             for entry in entries
             if LINKED.search(entry["file"]) or Path(entry["file"]) == RUNNER
         ]
+        built = self.library.stat().st_mtime
+        newer = [part for unit in self.units for part in unit.parts if part.stat().st_mtime > built and part != RUNNER]
+        if newer:
+            raise RuntimeError(f"{self.library} is older than {newer[0]}: build the tests again (./dev test does).")
 
     def runner(self, mutant: Mutant) -> Path:
         """The runner with this mistake in it."""

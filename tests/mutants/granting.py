@@ -40,12 +40,6 @@ MUTANTS = [
         LATE_BIT,
     ),
     safety(
-        "same-proposal-of-another-life",
-        "A proposal names one tenure: one that an earlier life of the replica was granted is refused to its next life.",
-        Edit(PERMISSION, REFUSES_LOWER, "request.proposal < word"),
-        Edit(MEMORY, "        MU_ASSERT(tenure == holder_);  // a proposal names one tenure\n", ""),
-    ),
-    safety(
         "grants-before-admitted",
         "★ A restarted replica grants nothing before it was brought up.",
         Edit(PERMISSION, "load_word(region_.own.admitted) != incarnation_", "incarnation_ == 0"),
@@ -106,13 +100,6 @@ MUTANTS = [
             MEMORY,
             "key == 0 || area.key != key) return {};\n    return area.ring;",
             "key == 0) return {};\n    return area.ring;",
-        ),
-    ),
-    safety(
-        "carried-over-unverified",
-        "What was carried over is trusted only as far as nothing had begun to overwrite it meanwhile.",
-        Edit(
-            PERMISSION, "log.empty() ? range.to : format_.unchanged_until(log, copy, range.from, range.to)", "range.to"
         ),
     ),
     safety(

@@ -116,7 +116,7 @@ MUTANTS = [
     ),
     safety(
         "matching-slot-written-again",
-        "★ A slot that already matches is never written again (here: with the commit offset of today).",
+        "★ A slot that already matches is never written again, not even with the commit offset of today.",
         Edit(FOLLOWERS, "follower.cursor = first_difference(follower, *common);", REWRITE_FROM),
         Edit(FOLLOWERS, "        write_copy(replica, *slot);\n", REWRITE),
     ),
@@ -157,7 +157,11 @@ MUTANTS = [
             "        followers_[member].accepted = 0;\n        followers_[member].retry_at = 0;\n",
             "        followers_[member].retry_at = 0;\n",
         ),
-        Edit(TAKEOVER, "    follower.accepted = 0;\n    follower.chain_read = false;\n", "    follower.chain_read = false;\n"),
+        Edit(
+            TAKEOVER,
+            "    follower.accepted = 0;\n    follower.chain_read = false;\n",
+            "    follower.chain_read = false;\n",
+        ),
         Edit(
             REPLICATOR,
             "        follower.stage = Follower::Stage::idle;\n        follower.accepted = 0;\n",
@@ -189,15 +193,5 @@ MUTANTS = [
         "recycles-past-a-joiner",
         "A joiner enters the recycling bound with its own applied offset, before anything is written to it.",
         Edit(TAKEOVER, "follower.applied = grant.from.offset;", "follower.applied = executor_.applied().offset;"),
-    ),
-    safety(
-        "teaches-over-the-unapplied",
-        "Nothing is written to a joiner that is more than a ring behind.",
-        Edit(FOLLOWERS, "tail_.offset > follower.grant.from.offset + format_.ring_bytes()", "false"),
-    ),
-    safety(
-        "seal-over-the-unexecuted",
-        "A takeover whose seal would overwrite what is not executed here is given up.",
-        Edit(TAKEOVER, "tail_.offset + kSlotAlignment > executor_.applied().offset + format_.ring_bytes()", "false"),
     ),
 ]

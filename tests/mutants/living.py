@@ -32,11 +32,6 @@ MUTANTS = [
         Edit(LOG, "canary != canary_of(header, slot.value)", "canary == 0"),
     ),
     safety(
-        "unchanged-not-checked",
-        "What was read from the log is executed only if it is unchanged after it was copied.",
-        Edit(REPLAYER, "!format_.unchanged(view.bytes, *slot) || !fabric_.same_log(view)", "!fabric_.same_log(view)"),
-    ),
-    safety(
         "read-before-applied",
         "A read waits until everything that was decided when it began is applied.",
         Edit("protocol/replica.cpp", " || executor_.applied().offset < read_at_", ""),

@@ -9,27 +9,29 @@ FOLLOWERS = "protocol/followers.cpp"
 REPLICATOR = "protocol/replicator.cpp"
 ELECTION = "protocol/election.cpp"
 
+NO_HOLD = Edit("protocol/permission.cpp", "request.proposal > word && writer_keeps(requester, now)", "false")
+
 MUTANTS = [
     liveness(
         "no-back-off",
-        "Failed takeovers space themselves out.",
+        "Failed takeovers space themselves out, and a live writer keeps a log for a minimum time.",
         Edit(
             TAKEOVER,
             "next_attempt_ = now + backoff_ + backoff_ * settings_.self / static_cast<Nanoseconds>(2 * kMaxReplicas);",
             "next_attempt_ = now;",
         ),
-    ),
-    liveness(
-        "no-minimum-hold",
-        "A live writer keeps a log for a minimum time.",
-        Edit("protocol/permission.cpp", "request.proposal > word && writer_keeps(requester, now)", "false"),
+        NO_HOLD,
     ),
     liveness(
         "waits-for-the-dead",
         "A follower that fails leaves the tenure, and a slot is decided once a majority has accepted it.",
         Edit(REPLICATOR, "decide(accepted[settings_.majority() - 1]);", "decide(accepted[count - 1]);"),
         Edit(REPLICATOR, "} else if (followers_[replica].is_written()) {", "} else if (stage_ == Stage::follower) {"),
-        Edit(REPLICATOR, "if (have_all >= settings_.majority()) [[likely]] {", "if (have_all == counted_.size() && have_all >= settings_.majority()) {"),
+        Edit(
+            REPLICATOR,
+            "if (have_all >= settings_.majority()) [[likely]] {",
+            "if (have_all == counted_.size() && have_all >= settings_.majority()) {",
+        ),
     ),
     liveness(
         "never-drops-a-stalled-follower",

@@ -15,8 +15,10 @@ from tests.mutants.build import Workshop
 from tests.mutants.hunt import hunt
 from tests.mutants.mutant import CORE, Edit, Mutant, mutated
 from tests.mutants.mutants import MUTANTS
+from tests.mutants.uncaught import UNCAUGHT
 
 VARIABLE = "MU_TEST_BINARIES"
+ALL = [*MUTANTS, *(uncaught.mutant for uncaught in UNCAUGHT)]
 LIMIT = 120.0  # seconds: some twenty times what the slowest one needs
 
 
@@ -27,7 +29,7 @@ def workshop() -> Workshop:
     return Workshop(Path(os.environ[VARIABLE]))
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+@pytest.mark.parametrize("mutant", ALL, ids=[mutant.name for mutant in ALL])
 def test_mutant_is_not_stale(mutant: Mutant) -> None:
     """What the mutant replaces stands exactly once where it should."""
     for file in mutant.files:
@@ -45,8 +47,9 @@ def test_a_stale_edit_is_noticed() -> None:
 
 def test_mutants_have_names_of_their_own() -> None:
     """No two mutants share a name, and each says what rule it breaks."""
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert all(mutant.rule.endswith((".", ")")) and mutant.edits for mutant in MUTANTS)
+    assert len({mutant.name for mutant in ALL}) == len(ALL)
+    assert all(mutant.rule.endswith(".") and mutant.edits for mutant in ALL)
+    assert all(uncaught.why.endswith(".") for uncaught in UNCAUGHT)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
