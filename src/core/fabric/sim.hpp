@@ -183,6 +183,9 @@ public:
     // on for as long as it likes. `plane` is the one that is in the middle of something.
     using MomentHook = std::function<void(ReplicaId, Plane plane)>;
     void on_moment(MomentHook hook) { moment_hook_ = std::move(hook); }
+    // Called when a write to the log of a replica has landed and is accepted: whose it was.
+    using AcceptHook = std::function<void(ReplicaId target, Tenure const& writer)>;
+    void on_accept(AcceptHook hook) { accept_hook_ = std::move(hook); }
 
 private:
     friend class SimChannel;
@@ -219,6 +222,7 @@ private:
     std::uint32_t runnable_ = 0;  // bit by replica id
     PermitHook permit_hook_;
     MomentHook moment_hook_;
+    AcceptHook accept_hook_;
 };
 
 }  // namespace mu

@@ -162,6 +162,7 @@ SimWorld::Effect SimWorld::apply_write(SimQueue& queue, SimOperation& operation,
     transfer(operation, region.data() + operation.at, operation.bytes.data(), words);
     if (operation.landed < operation.words()) return Effect::partial;
     bool const accepted = operation.region != Region::log || memory.permits(operation.tenure, operation.key);
+    if (accepted && operation.region == Region::log && accept_hook_) accept_hook_(route.target, operation.tenure);
     return accepted ? Effect::whole : Effect::refused;
 }
 

@@ -86,6 +86,17 @@ void Judge::look_at_admission(Cluster const& cluster, ReplicaId id) {
     }
 }
 
+void Judge::accepted(ReplicaId id, Tenure const& writer) {
+    Tenure& latest = seen_[id].writer;
+    bool const other = writer.proposal == latest.proposal && writer != latest;
+    if (writer.proposal < latest.proposal || other) {
+        fail("two writers: the log of " + who(id) + " accepted a write of " + who(writer.replica) + " under proposal " +
+             std::to_string(writer.proposal) + " after one of " + who(latest.replica) + " under " +
+             std::to_string(latest.proposal));
+    }
+    latest = writer;
+}
+
 void Judge::settle_owed() {
     std::erase_if(owed_, [&](Owed const& owed) {
         if (owed.end > reached_) return false;

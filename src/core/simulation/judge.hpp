@@ -6,6 +6,7 @@
 //   durability    what was acknowledged is in the history of everybody who has executed so far, and of every later leader
 //   order         a command that was proposed after another one was acknowledged comes after it
 //   reads         a linearizable read has executed everything that was acknowledged or read before it began
+//   one writer    once a log has accepted a write of one tenure, it accepts none of a lower or another one of its number
 //   monotony      applied and FUO never go back within one life
 //   admission     a fresh incarnation neither grants nor counts before it was admitted
 #pragma once
@@ -55,6 +56,8 @@ public:
         }
     }
     void new_life(ReplicaId id) { seen_[id] = Seen{}; }
+    // A write of `writer` to the log of `id` has landed and is accepted.
+    void accepted(ReplicaId id, Tenure const& writer);
 
     // To be called after every step that may have executed anything at `id`.
     void look(Cluster const& cluster, ReplicaId id);
@@ -86,6 +89,7 @@ private:
         std::uint64_t restored = 0;
         Position applied;
         Offset fuo = 0;
+        Tenure writer;  // of the log, the latest
     };
 
     void look_at_history(Recorder const& machine, Seen& seen, ReplicaId id);

@@ -15,6 +15,7 @@ Walk::Walk(WalkPlan const& plan)
       live_(plan.keeps_majority) {
     remembered_.reserve(kRemembered);
     cluster_.world.on_permit([this](ReplicaId id, PermitStage) { in_permit(id); });
+    cluster_.world.on_accept([this](ReplicaId id, Tenure const& writer) { judge_.accepted(id, writer); });
     cluster_.world.on_moment([this](ReplicaId id, Plane plane) { in_moment(id, plane); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
@@ -39,9 +40,9 @@ bool Walk::storm(std::uint64_t steps) {
 
 void Walk::one_step() {
     if (plan_.ambushes && stopped_ == kNobody && !lying_in_wait_) ambush();
-    // One step in so many is trouble.
+    // One step in so many is trouble, but an ambush makes its own.
     static constexpr std::array<std::uint64_t, 4> kTroubleEvery{1'000'000, 1'000, 250, 80};
-    if (dice_.one_in(kTroubleEvery[trouble_])) {
+    if (dice_.one_in(kTroubleEvery[trouble_]) && !lying_in_wait_) {
         chaos();
         return;
     }
