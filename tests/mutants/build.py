@@ -73,7 +73,7 @@ class Workshop:
     """Makes runners of mutants out of a build of the tests, and keeps them."""
 
     def __init__(self, directory: Path) -> None:
-        directory = directory.resolve()
+        self.directory = directory = directory.resolve()
         self.cache = directory / "mutants"
         self.cache.mkdir(exist_ok=True)
         self.library = directory / LIBRARY
@@ -85,13 +85,10 @@ class Workshop:
             for entry in entries
             if LINKED.search(entry["file"]) or Path(entry["file"]) == RUNNER
         ]
-        built = self.library.stat().st_mtime
-        newer = [part for unit in self.units for part in unit.parts if part.stat().st_mtime > built and part != RUNNER]
-        if newer:
-            raise RuntimeError(f"{self.library} is older than {newer[0]}: build the tests again (./dev test does).")
 
     def runner(self, mutant: Mutant) -> Path:
         """The runner with this mistake in it."""
+        self.check_library()
         changed = {CORE / file for file in mutant.files}
         units = [unit for unit in self.units if unit.source == RUNNER or changed.intersection(unit.parts)]
         missing = changed.difference(part for unit in units for part in unit.parts)
@@ -108,6 +105,13 @@ class Workshop:
                 if old != path:
                     old.unlink()
         return path
+
+    def check_library(self) -> None:
+        """Objects of the present tree and a library of an older one would not fit: a crash is not a catch."""
+        built = self.library.stat().st_mtime
+        newer = [part for unit in self.units for part in unit.parts if part.stat().st_mtime > built and part != RUNNER]
+        if newer:
+            raise RuntimeError(f"{self.library} is older than {newer[0]}: build the tests again (./dev test does).")
 
     @staticmethod
     def text(mutant: Mutant, file: str) -> str:

@@ -10,6 +10,16 @@ EXECUTOR = "protocol/executor.cpp"
 TRANSFER = "protocol/transfer.cpp"
 FORMATION = "protocol/formation.cpp"
 
+# The snapshot is sent, and believed, whether or not it stands for the record.
+BROUGHT_UP_AT_ONCE = (
+    Edit(TRANSFER, "executor_.configuration().incarnations[replica] != incarnation", "incarnation == 0"),
+    Edit(
+        TRANSFER,
+        "    MU_ASSERT(executor_.configuration().incarnations[settings_.self] == incarnation_);\n",
+        "",
+    ),
+)
+
 MUTANTS = [
     safety(
         "link-ignored",
@@ -47,13 +57,18 @@ MUTANTS = [
         Edit(FORMATION, "own_.abandoned != digest && prepared_by_all()", "own_.abandoned != digest"),
     ),
     safety(
+        "joiner-decides-its-own-record",
+        "★ The record that admits a restarted replica is decided by a majority without it, before it is brought up.",
+        *BROUGHT_UP_AT_ONCE,
+    ),
+    safety(
         "admitted-without-a-record",
         "★ A restarted replica is admitted only by a decided record.",
-        Edit(TRANSFER, "executor_.configuration().incarnations[replica] != incarnation", "incarnation == 0"),
+        *BROUGHT_UP_AT_ONCE,
         Edit(
-            TRANSFER,
-            "    MU_ASSERT(executor_.configuration().incarnations[settings_.self] == incarnation_);\n",
-            "",
+            "protocol/followers.cpp",
+            "    append_slot(SlotKind::admit, std::as_bytes(std::span(&record, 1)), {});\n",
+            "    configuration_.incarnations[record.replica] = record.incarnation;\n",
         ),
     ),
     safety(

@@ -52,6 +52,12 @@ def test_mutants_have_names_of_their_own() -> None:
     assert all(uncaught.why.endswith(".") for uncaught in UNCAUGHT)
 
 
+def test_the_core_as_it_is_is_not_caught(workshop: Workshop) -> None:
+    """Without a mistake the same runner finds nothing, so what it catches is the mistake."""
+    catch = hunt(workshop.directory / "mu_sim_runner", 1, LIMIT, count=200)
+    assert not catch.caught, catch
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_mutant_is_caught(mutant: Mutant, workshop: Workshop) -> None:
     """The simulator sees the mistake."""

@@ -21,7 +21,7 @@ void Walk::quiet_steps(std::uint64_t most, std::function<bool()> const& enough) 
 
 // Looks whether somebody is where a fault would hurt most: where a takeover has just come to its next stage.
 void Walk::ambush() {
-    bool const by_chance = prey_ == kNobody && dice_.one_in(2'000);
+    bool const by_chance = prey_ == kNobody && dice_.one_in(50);
     ReplicaId const id = by_chance ? any() : std::exchange(prey_, kNobody);
     if (id == kNobody || !cluster_.alive(id) || lives_[id].frozen) return;
     Replicator::Stage const stage = cluster_.replica(id).replicator().stage();
@@ -33,9 +33,18 @@ void Walk::ambush() {
     } else if (stage == Replicator::Stage::sealing) {
         if (dice_.one_in(3)) cut_short(id);
     } else if (stage == Replicator::Stage::follower && leader != kNobody && by_chance) {
-        lap(id, leader);
+        if (dice_.one_in(40)) lap(id, leader);
+    } else if (stage == Replicator::Stage::leading && teaches(id)) {
+        if (dice_.one_in(4)) cut_short(id);
     }
     lying_in_wait_ = false;
+}
+
+bool Walk::teaches(ReplicaId leader) const {
+    bool any = false;
+    for (ReplicaId id = 1; id <= cluster_.size(); ++id)
+        any = any || cluster_.replica(leader).replicator().follower(id).stage == Follower::Stage::updating;
+    return any;
 }
 
 // Whether a majority goes on with `leader` though one of them fails.
@@ -49,7 +58,7 @@ bool Walk::holds_without(ReplicaId leader, ReplicaId without) const {
     return holders >= majority_of(cluster_.size());
 }
 
-// A new leader dies while it teaches: what it writes stays half done, or lands late.
+// A leader dies while it teaches: what it writes stays half done, or lands late.
 void Walk::cut_short(ReplicaId id) {
     SimWorld& world = cluster_.world;
     if (!may_crash(id)) return;

@@ -166,6 +166,7 @@ private:
     void ambush();
     void quiet_steps(std::uint64_t most, std::function<bool()> const& enough);
     [[nodiscard]] bool holds_without(ReplicaId leader, ReplicaId without) const;
+    [[nodiscard]] bool teaches(ReplicaId leader) const;
     void begin_anew(ReplicaId id);
     void cut_short(ReplicaId id);
     void lap(ReplicaId follower, ReplicaId leader);
