@@ -72,11 +72,6 @@ MUTANTS = [
         ),
     ),
     safety(
-        "no-promise-on-admission",
-        "★ Whoever is admitted first promises what its earlier life may have promised.",
-        Edit("protocol/permission.cpp", "leader.proposal > fabric_.permission()", "leader.proposal == kNoProposal"),
-    ),
-    safety(
         "older-snapshot-restored",
         "A snapshot that is not ahead of what was executed is refused.",
         Edit(EXECUTOR, " || head.applied.offset <= applied_.offset", ""),

@@ -159,4 +159,14 @@ UNCAUGHT = [
         True,
         "Back-off alone also ends every duel, later; and the hold does without back-off. no-back-off leaves both out.",
     ),
+    Uncaught(
+        safety(
+            "no-promise-on-admission",
+            "★ Whoever is admitted first promises what its earlier life may have promised.",
+            Edit(PERMISSION, "leader.proposal > fabric_.permission()", "leader.proposal == kNoProposal"),
+        ),
+        False,
+        "A mistake, as far as anybody has shown: 680 million steps did not meet it. A takeover that began before the"
+        " admission has to use the newcomer's grant; its incarnation must be the one that the adopted chain names.",
+    ),
 ]
