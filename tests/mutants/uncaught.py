@@ -166,7 +166,8 @@ UNCAUGHT = [
             Edit(PERMISSION, "leader.proposal > fabric_.permission()", "leader.proposal == kNoProposal"),
         ),
         False,
-        "A mistake, as far as anybody has shown: 680 million steps did not meet it. A takeover that began before the"
-        " admission has to use the newcomer's grant; its incarnation must be the one that the adopted chain names.",
+        "Nearly no mistake: the snapshot names the proposal of the last slot that it stands for, a grant shows it, and"
+        " a takeover is given up when a grant shows a proposal that is not below its own. What is left is a leader that"
+        " sends the snapshot before it has executed its own seal. 680 million steps did not meet it.",
     ),
 ]
