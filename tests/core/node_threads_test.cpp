@@ -157,11 +157,11 @@ public:
 private:
     [[nodiscard]] NodeOptions options(ReplicaId replica) const {
         NodeOptions options;
-        options.shm = shm_options(directory_, replica);
-        options.shm.ring_bytes = 64 * 1024;
+        options.endpoint = shm_options(directory_, replica);
+        options.endpoint.ring_bytes = 64 * 1024;
         options.settings.self = replica;
         options.settings.members.assign(kIds.begin(), kIds.end());
-        options.settings.cluster_key = options.shm.cluster_key;
+        options.settings.cluster_key = options.endpoint.cluster_key;
         // Instrumented code on busy cores is slow, not dead.
         options.settings.stale_limit = 300 * kMillisecond;
         options.settings.stuck_limit = 500 * kMillisecond;

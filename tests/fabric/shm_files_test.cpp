@@ -18,7 +18,7 @@ namespace mu::test {
 namespace {
 
 // The code with which an attempt is refused; the message is left in `message`.
-std::optional<FabricError::Code> refusal(ShmOptions const& options, std::string* message = nullptr) {
+std::optional<FabricError::Code> refusal(EndpointOptions const& options, std::string* message = nullptr) {
     try {
         ShmFabric const fabric(options);
         return std::nullopt;
@@ -181,7 +181,7 @@ TEST_CASE("A full file system is refused at the start and leaves nothing behind"
 
 TEST_CASE("A directory in which one may not write is refused") {
     PrivateDirectory const directory;
-    ShmOptions options = shm_options(directory, 1);
+    EndpointOptions options = shm_options(directory, 1);
     options.directory = "/proc/self";  // where not even root makes files
     std::optional<FabricError::Code> const code = refusal(options);
     CHECK((code == FabricError::Code::permission_denied || code == FabricError::Code::system));
@@ -189,7 +189,7 @@ TEST_CASE("A directory in which one may not write is refused") {
 
 TEST_CASE("Options that cannot be are refused before anything is made") {
     PrivateDirectory const directory;
-    ShmOptions options = shm_options(directory, 1);
+    EndpointOptions options = shm_options(directory, 1);
     SUBCASE("a name with a slash") {
         options.cluster = "../x";
         CHECK(refusal(options) == FabricError::Code::bad_name);
@@ -215,7 +215,7 @@ TEST_CASE("Options that cannot be are refused before anything is made") {
 
 TEST_CASE("F6: a segment of another cluster, of other members or of other sizes is never mapped, and it is said why") {
     PrivateDirectory const directory;
-    ShmOptions options = shm_options(directory, 2);
+    EndpointOptions options = shm_options(directory, 2);
     std::string why;
     SUBCASE("another key") {
         options.cluster_key = 43;
@@ -268,7 +268,7 @@ TEST_CASE("Cleaning removes what dead runs left and nothing of the living") {
     ShmFabric const living(shm_options(directory, 1));
     ShmFabric dead(shm_options(directory, 2));
     dead.abandon();
-    ShmOptions elsewhere = shm_options(directory, 3);
+    EndpointOptions elsewhere = shm_options(directory, 3);
     elsewhere.cluster = "other";
     ShmFabric dead_elsewhere(elsewhere);
     dead_elsewhere.abandon();

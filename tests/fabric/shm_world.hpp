@@ -39,9 +39,9 @@ private:
 };
 
 // Options of replica `replica` of `replicas`, named 1, 2, …
-[[nodiscard]] inline ShmOptions shm_options(PrivateDirectory const& directory, ReplicaId replica,
-                                            std::size_t replicas = 3) {
-    ShmOptions options;
+[[nodiscard]] inline EndpointOptions shm_options(PrivateDirectory const& directory, ReplicaId replica,
+                                                 std::size_t replicas = 3) {
+    EndpointOptions options;
     options.cluster = "test";
     options.cluster_key = 42;
     options.replica = replica;

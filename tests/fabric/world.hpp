@@ -1,7 +1,7 @@
 // What the contract suite needs of a fabric: a small cluster of endpoints that can be crashed and restarted.
 //
 // A fabric joins the suite by implementing FabricWorld with a constructor that takes the number of replicas, and by
-// adding its type to MU_FABRIC_WORLDS in contract_test.cpp.
+// adding its type to the worlds of a file that includes contract.hpp.
 #pragma once
 
 #include <doctest/doctest.h>

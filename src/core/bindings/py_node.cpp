@@ -89,12 +89,12 @@ NodeOptions options_of(NodeArguments const& arguments) {
     for (auto const& [name, value] : arguments.overrides) {
         override_setting(settings, nb::cast<std::string>(name), nb::cast<std::int64_t>(value));
     }
-    options.shm.cluster = arguments.cluster;
-    options.shm.cluster_key = arguments.cluster_key;
-    options.shm.replica = arguments.replica_id;
-    options.shm.members = settings.members;
-    options.shm.ring_bytes = arguments.log_bytes;
-    options.shm.directory = arguments.directory;
+    options.endpoint.cluster = arguments.cluster;
+    options.endpoint.cluster_key = arguments.cluster_key;
+    options.endpoint.replica = arguments.replica_id;
+    options.endpoint.members = settings.members;
+    options.endpoint.ring_bytes = arguments.log_bytes;
+    options.endpoint.directory = arguments.directory;
     return options;
 }
 

@@ -1,9 +1,10 @@
 // A segment: the memory that one replica shares with its peers on one machine.
 //
-//     | header | background region | landing area of members[0] | … of members[n-1] |
-//       identity, ended, permission, live, doorbells, life        each `ring_bytes` long, page aligned
+//     | header | background region | area 0 | … | area n-1 | spare page, if asked for |
+//       identity, ended, permission, live, doorbells, life      each `ring_bytes` long, page aligned
 //
-// Each member stores log writes into the landing area of its own (why: shm.hpp). The identity is written before the
+// Where memory is shared each member stores log writes into a landing area of its own (why: shm.hpp); other fabrics
+// have one area, the log, and use the segment for its lock, and so that people can look into it. The identity is written before the
 // segment gets its name and never changes; every other word is shared and goes through std::atomic_ref.
 //
 // Invariant: a segment is mapped only after its identity was found to be of this layout, this cluster and these sizes;
@@ -95,12 +96,14 @@ struct SegmentShape {
     std::vector<ReplicaId> members;
     std::uint64_t ring_bytes = 0;
     std::uint64_t background_bytes = 0;
+    std::size_t areas = 0;
+    std::size_t spare_bytes = 0;  // after the last area, in the same mapping
 
     [[nodiscard]] std::size_t background_at() const noexcept { return kSegmentPage; }
     [[nodiscard]] std::size_t area_at(std::size_t area) const noexcept {
         return background_at() + align_up(background_bytes, kSegmentPage) + area * ring_bytes;
     }
-    [[nodiscard]] std::size_t bytes() const noexcept { return area_at(members.size()); }
+    [[nodiscard]] std::size_t bytes() const noexcept { return area_at(areas) + spare_bytes; }
     // The area of `replica`, or members.size() if it is not a member.
     [[nodiscard]] std::size_t area_of(ReplicaId replica) const noexcept;
     [[nodiscard]] SegmentIdentity identity(ReplicaId replica, Incarnation incarnation) const noexcept;

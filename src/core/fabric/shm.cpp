@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 
 #include "common/assert.hpp"
 #include "common/ordered_copy.hpp"
@@ -22,48 +21,9 @@ constexpr Proposal kClosed = ~Proposal{0};
 
 std::atomic_ref<std::uint64_t> shared(std::uint64_t& word) noexcept { return std::atomic_ref<std::uint64_t>(word); }
 
-void check_name(std::string const& cluster) {
-    constexpr std::size_t kLongest = 64;
-    auto const plain = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-    };
-    if (!cluster.empty() && cluster.size() <= kLongest && std::all_of(cluster.begin(), cluster.end(), plain)) return;
-    throw FabricError(FabricError::Code::bad_name, "a cluster cannot be named \"" + cluster +
-                                                       "\". Nothing was changed. Use 1 to 64 letters, digits, - or _");
-}
-
-void check_members(ShmOptions const& options) {
-    std::array<int, kMaxReplicas> seen{};
-    bool sound = !options.members.empty();
-    for (ReplicaId const member : options.members) {
-        sound = sound && member != kNobody && member <= kMaxReplicaId && seen[member]++ == 0;
-    }
-    if (sound && options.replica <= kMaxReplicaId && seen[options.replica] == 1) return;
-    throw FabricError(FabricError::Code::not_a_member,
-                      "replica " + std::to_string(options.replica) + " is not one of the " +
-                          std::to_string(options.members.size()) + " members of cluster " + options.cluster +
-                          ". Nothing was changed. Member ids are different numbers from 1 to " +
-                          std::to_string(kMaxReplicaId) + "; add this one, or start another");
-}
-
-void check_sizes(ShmOptions const& options) {
-    constexpr std::uint64_t kLargest = std::uint64_t{1} << 40U;  // bytes; keeps sums far from overflow
-    bool const ring =
-        std::has_single_bit(options.ring_bytes) && options.ring_bytes >= kSegmentPage && options.ring_bytes <= kLargest;
-    bool const background = options.background_bytes % kWord == 0 && options.background_bytes <= kLargest;
-    if (ring && background) return;
-    throw FabricError(FabricError::Code::bad_size,
-                      "a log of " + std::to_string(options.ring_bytes) + " bytes or a background region of " +
-                          std::to_string(options.background_bytes) +
-                          " cannot be. Nothing was changed. A log is a power of two of at least 4096 bytes, a "
-                          "background region a multiple of 8");
-}
-
-SegmentShape checked_shape(ShmOptions const& options) {
-    check_name(options.cluster);
-    check_members(options);
-    check_sizes(options);
-    return {options.cluster_key, options.members, options.ring_bytes, options.background_bytes};
+SegmentShape checked_shape(EndpointOptions const& options) {
+    check_options(options);
+    return {options.cluster_key, options.members, options.ring_bytes, options.background_bytes, options.members.size()};
 }
 
 // Carries ring offsets [from, to) over; it may wrap.
@@ -79,7 +39,7 @@ void copy_range(std::byte* into, std::byte const* from_ring, std::uint64_t ring_
 
 // In the order in which they are needed; taken apart in the reverse order.
 struct ShmFabric::Parts {
-    explicit Parts(ShmOptions const& options)
+    explicit Parts(EndpointOptions const& options)
         : shape(checked_shape(options)),
           self(options.replica),
           own_area(shape.area_of(self)),
@@ -132,7 +92,7 @@ void ShmFabric::Parts::take_leave() noexcept {
     std::atomic_ref<std::uint32_t>(header().ended.closed).store(1, std::memory_order_seq_cst);
 }
 
-ShmFabric::ShmFabric(ShmOptions const& options) : parts_(std::make_unique<Parts>(options)) {
+ShmFabric::ShmFabric(EndpointOptions const& options) : parts_(std::make_unique<Parts>(options)) {
     parts_->owner.publish();
     parts_->peers.start();
 }

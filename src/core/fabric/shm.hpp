@@ -21,35 +21,21 @@
 // Invariant: between two changes of `live`, only the replica that `live` names stores into the live area.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "fabric/error.hpp"
-#include "fabric/fabric.hpp"
+#include "fabric/endpoint.hpp"
 #include "fabric/shm_channel.hpp"
 
 namespace mu {
 
-struct ShmOptions {
-    std::string cluster;            // letters, digits, - and _; at most 64
-    std::uint64_t cluster_key = 0;  // a hash of the cluster's secret: another key is another cluster
-    ReplicaId replica = kNobody;
-    std::vector<ReplicaId> members;      // all of them, oneself included, in the same order everywhere
-    std::uint64_t ring_bytes = 0;        // a power of two, at least a page
-    std::uint64_t background_bytes = 0;  // a multiple of 8
-    std::string directory = "/dev/shm";
-    // Called when a peer is known to have ended, by a thread of the fabric's, before anybody is woken for it.
-    std::function<void()> on_departure = {};
-};
-
 // Not to be used in a child of fork(): the mappings stay with the parent.
-class ShmFabric final : public Fabric {
+class ShmFabric final : public Endpoint {
 public:
     // Returns with its own segment in place; peers are found as they come. Throws FabricError.
-    explicit ShmFabric(ShmOptions const& options);
+    explicit ShmFabric(EndpointOptions const& options);
     ~ShmFabric() override;
     ShmFabric(ShmFabric const&) = delete;
     ShmFabric& operator=(ShmFabric const&) = delete;
@@ -67,29 +53,18 @@ public:
     [[nodiscard]] PeerState peer(ReplicaId peer) noexcept override;
     [[nodiscard]] bool is_runnable(ReplicaId peer) noexcept override;
 
-    // The processor on which a replica's replication plane was last worked on, as it says itself; negative: unknown.
-    void works_on(int processor) noexcept;
-    [[nodiscard]] int processor_of(ReplicaId peer) noexcept;
+    void works_on(int processor) noexcept override;
+    [[nodiscard]] int processor_of(ReplicaId peer) noexcept override;
     [[nodiscard]] bool ordered_writes() const noexcept override { return true; }
 
-    [[nodiscard]] Incarnation incarnation() const noexcept;
-
-    // Waiting: take a ticket, look for work, then sleep unless the doorbell was rung since the ticket. One sleeper a
-    // plane; the learner's doorbell is the replication plane's. May return early.
-    [[nodiscard]] std::uint32_t ticket(Plane plane) noexcept;
-    void wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept;
-
-    // Throws FabricError if a living replica here, under a member's name, is of another cluster, layout or user.
-    void refuse_strangers() const;
-    // What a person should know: a stale segment that was replaced; why a peer's segment is not used. Else empty.
-    [[nodiscard]] std::string notice() const;
-    [[nodiscard]] std::string peer_problem(ReplicaId peer) const;
-
-    // Takes leave of the others and removes the files. Nothing may be posted or permitted any more; what can be read
-    // stays until the end of this object.
-    void leave() noexcept;
-    // Ends as a killed process would: nothing is marked, nothing removed. For tests of the others.
-    void abandon() noexcept;
+    [[nodiscard]] Incarnation incarnation() const noexcept override;
+    [[nodiscard]] std::uint32_t ticket(Plane plane) noexcept override;
+    void wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept override;
+    void refuse_strangers() const override;
+    [[nodiscard]] std::string notice() const override;
+    [[nodiscard]] std::string peer_problem(ReplicaId peer) const override;
+    void leave() noexcept override;
+    void abandon() noexcept override;
 
 private:
     struct Parts;

@@ -4,16 +4,20 @@
 #include <cstring>
 
 #include "common/assert.hpp"
-#include "fabric/segment.hpp"
+#include "fabric/shm.hpp"
 #include "runtime/clock.hpp"
 
 namespace mu {
 namespace {
 
-ShmOptions completed(ShmOptions options, Processors& processors) {
-    options.background_bytes = sizeof(BackgroundRegion);
-    options.on_departure = [&processors] { processors.free(); };
-    return options;
+std::unique_ptr<Endpoint> open_endpoint(NodeOptions const& options, Processors& processors) {
+    EndpointOptions endpoint = options.endpoint;
+    endpoint.background_bytes = sizeof(BackgroundRegion);
+    endpoint.on_departure = [&processors] { processors.free(); };
+    if (options.verbs) {
+        return open_verbs(endpoint, *options.verbs);
+    }
+    return std::make_unique<ShmFabric>(endpoint);
 }
 
 void nap(int round) noexcept {
@@ -28,8 +32,10 @@ void nap(int round) noexcept {
 
 Node::Node(NodeOptions options, StateMachine& machine)
     : options_(std::move(options)),
-      format_(options_.shm.cluster_key, options_.shm.ring_bytes, Integrity::stamp),
-      fabric_(completed(options_.shm, processors_)),
+      endpoint_(open_endpoint(options_, processors_)),
+      fabric_(*endpoint_),
+      format_(options_.endpoint.cluster_key, options_.endpoint.ring_bytes,
+              fabric_.ordered_writes() ? Integrity::stamp : Integrity::checksum),
       replica_(fabric_, format_, options_.settings, machine, fabric_.incarnation()) {
     in_flight_.reserve(64);
     fabric_.refuse_strangers();

@@ -8,11 +8,13 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "fabric/shm.hpp"
+#include "fabric/endpoint.hpp"
+#include "fabric/verbs.hpp"
 #include "protocol/commands.hpp"
 #include "protocol/replica.hpp"
 #include "runtime/plane_lock.hpp"
@@ -28,7 +30,8 @@ enum class Cores : std::uint8_t {
 inline constexpr Nanoseconds kFollowerNap = 50 * kMicrosecond;  // on shared cores, between looks at a busy log
 
 struct NodeOptions {
-    ShmOptions shm;
+    EndpointOptions endpoint;
+    std::optional<VerbsOptions> verbs;  // none: shared memory
     Settings settings;
     Cores cores = Cores::shared;
 };
@@ -99,7 +102,7 @@ public:
     [[nodiscard]] bool step_while_held();
     [[nodiscard]] Replica& replica() noexcept { return replica_; }
     [[nodiscard]] Replica const& replica() const noexcept { return replica_; }
-    [[nodiscard]] ShmFabric& fabric() noexcept { return fabric_; }
+    [[nodiscard]] Endpoint& fabric() noexcept { return fabric_; }
     [[nodiscard]] LogFormat const& format() const noexcept { return format_; }
     [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
     [[nodiscard]] std::uint32_t max_command() const noexcept;
@@ -147,8 +150,9 @@ private:
 
     NodeOptions options_;
     Processors processors_;  // of the replication thread
+    std::unique_ptr<Endpoint> const endpoint_;
+    Endpoint& fabric_;
     LogFormat format_;
-    ShmFabric fabric_;
     Replica replica_;
     PlaneLock lock_;
     std::atomic<ClientRequest*> queue_{nullptr};
