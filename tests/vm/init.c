@@ -4,12 +4,13 @@
 // names them. The host's root arrives over 9p and stays read-only: what the guest writes goes to an overlay in
 // memory and is gone with it. Only /out, a directory of the host's, is written for good.
 //
-// The kernel hands over what it does not know of its command line as our environment: run, shm, cpus.
+// The kernel hands over what it does not know of its command line as our environment: run, shm.
 //
 // Invariant: /out/rc exists only if the script ended by itself, and holds its exit code; the kernel's log is
 // written before it. Whatever fails earlier says so on the console and switches off without /out/rc.
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -119,6 +121,16 @@ static void enter_root(void) {
     }
 }
 
+// Nobody else will: without it not even 127.0.0.1 answers.
+static void start_loopback(void) {
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    const int handle = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (handle < 0 || ioctl(handle, SIOCSIFFLAGS, &loopback) != 0 || sethostname("guest", 5) != 0) {
+        give_up("cannot set up the loopback device and the host's name");
+    }
+    close(handle);
+}
+
 static _Noreturn void become_script(const char* script) {
     setsid();
     ioctl(STDIN_FILENO, TIOCSCTTY, 1);  // a shell wants job control
@@ -171,6 +183,7 @@ int main(void) {
     open_console();
     load_modules();
     enter_root();
+    start_loopback();
     const int code = run_script(setting("run"));
     char text[16];
     const int length = snprintf(text, sizeof text, "%d\n", code);
