@@ -38,6 +38,7 @@ struct VerbsCard {
     std::uint64_t attempt = 0;  // grows with each set of queue pairs that this end makes for this peer
     std::uint64_t seen_incarnation = 0;
     std::uint64_t seen_attempt = 0;  // the peer's card that this one has taken in
+    std::uint64_t connected = 0;     // 1: this end is connected to the queue pairs of that card
     std::uint64_t gid[2] = {};
     std::uint64_t lid = 0;
     std::uint64_t mtu = 0;  // as ibv_mtu

@@ -160,10 +160,25 @@ void VerbsPeers::take_in(ReplicaId id, VerbsCard const& card) noexcept {
         return;
     }
     if (peer.offered == nullptr) return;
+    bool const same = peer.card.seen_incarnation == card.incarnation && peer.card.seen_attempt == card.attempt;
+    if (peer.card.connected != 0 && !same) {
+        withdraw_offer(peer);  // it was connected to queue pairs that are gone
+        return;
+    }
     peer.card.seen_incarnation = card.incarnation;
     peer.card.seen_attempt = card.attempt;
-    if (card.seen_incarnation == memory_.incarnation && card.seen_attempt == peer.card.attempt) establish(id, card);
+    if (card.seen_incarnation != memory_.incarnation || card.seen_attempt != peer.card.attempt) return;
+    if (peer.card.connected == 0 && !connect(id, card)) {
+        say(peer, "its queue pairs cannot be connected; the next attempt is under way");
+        withdraw_offer(peer);
+        return;
+    }
+    peer.card.connected = 1;
+    if (card.connected != 0) establish(id);
 }
+
+// The next tick offers others.
+void VerbsPeers::withdraw_offer(Peer& peer) noexcept { peer.offered = nullptr; }
 
 // New queue pairs, for a connection that has still to come about.
 void VerbsPeers::offer(ReplicaId id) noexcept {
@@ -195,19 +210,18 @@ void VerbsPeers::offer(ReplicaId id) noexcept {
     }
 }
 
-void VerbsPeers::establish(ReplicaId id, VerbsCard const& card) noexcept {
+bool VerbsPeers::connect(ReplicaId id, VerbsCard const& card) noexcept {
+    return peers_[id].offered->connect(card) && acceptor_.connect(id, card.end_of(Line::log_out));
+}
+
+void VerbsPeers::establish(ReplicaId id) noexcept {
     Peer& peer = peers_[id];
-    std::shared_ptr<VerbsLink> link = std::move(peer.offered);
-    if (!link->connect(card) || !acceptor_.connect(id, card.end_of(Line::log_out))) {
-        say(peer, "its queue pairs cannot be connected; the next attempt is under way");
-        return;  // the next tick offers others
-    }
     {
         std::lock_guard const guard(peer.mutex);
-        peer.link = std::move(link);
+        peer.link = std::move(peer.offered);
         peer.problem.clear();
     }
-    peer.present.store(card.incarnation, std::memory_order_release);
+    peer.present.store(peer.link->incarnation(), std::memory_order_release);
     peer.gone.store(false, std::memory_order_release);
     ring_own_planes_();
 }

@@ -1,11 +1,14 @@
 // The peers of one replica on verbs: one thread makes the connections, through the registry, and finds out when one ends.
 //
-//     absent --makes queue pairs, tells them--> offering --the peer has seen them, and tells its own--> linked
-//        ^                                                                                                 |
-//        `-------- something unrevoked fails (F5), the peer has begun anew, or has taken its leave --------´
+//     absent --makes queue pairs, tells them--> offering --the peer names them, and its own--> connected
+//        ^                                                                                        |
+//        |                                                        the peer says that it is connected too
+//        |                                                                                        v
+//        `---- something unrevoked fails (F5), the peer has begun anew, or has taken its leave --- linked
 //
 // Both ends name in their cards which card of the other they have seen, so both connect the same two sets of queue pairs
-// or neither does: an end connects only to a card that names its own present one.
+// or neither does: an end connects only to a card that names its own present one. And it uses the link only once the
+// other one can be reached over it.
 //
 // How soon a death is known: a probe (one 8-byte read) is under way every kProbePeriod, and fails within the time limit of
 // a queue pair (verbs_queue_pair.cpp): about 100 ms. A peer that is only cut off is reported as gone too, until it is
@@ -61,7 +64,7 @@ private:
         std::shared_ptr<VerbsLink> link;
         std::string problem;
         // The thread's own:
-        std::shared_ptr<VerbsLink> offered;
+        std::shared_ptr<VerbsLink> offered;  // not linked yet
         VerbsCard card;  // one's own, for this peer
         std::string told;
         bool probing = false;
@@ -72,7 +75,9 @@ private:
     void step(ReplicaId id, std::string const& text) noexcept;
     void offer(ReplicaId id) noexcept;
     void take_in(ReplicaId id, VerbsCard const& card) noexcept;
-    void establish(ReplicaId id, VerbsCard const& card) noexcept;
+    [[nodiscard]] bool connect(ReplicaId id, VerbsCard const& card) noexcept;
+    void establish(ReplicaId id) noexcept;
+    void withdraw_offer(Peer& peer) noexcept;
     void retire(ReplicaId id, std::string const& why) noexcept;
     void tell_cards() noexcept;
     void probe() noexcept;
