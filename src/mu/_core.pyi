@@ -14,7 +14,7 @@ class Node:
     def __init__(
         self,
         *,
-        fabric: str,  # "shm"
+        fabric: str,  # "shm" | "verbs"
         cluster: str,
         cluster_key: int,  # 64 bits
         replica_id: int,
@@ -25,6 +25,11 @@ class Node:
         commit_idle_us: int,  # 0: off
         stall_limit_ms: int,
         max_sessions: int,
+        registry: str,  # "host" or "host:port"; "": none
+        rdma_device: str,  # "": the first with an active port
+        rdma_port: int,  # 0: the first active one
+        rdma_gid_index: int,  # -1: RoCE v2 over IPv4 if there is one
+        rdma_mtu: int,  # bytes; 0: the active one
         overrides: dict[str, int],  # any Settings field by its C++ name, in ns (tests and tuning)
         state_machine: object | None,  # apply/snapshot/restore; None: a native one that only counts and hashes
     ) -> None: ...
@@ -105,3 +110,6 @@ def ask_pause(directory: str, cluster: str, replica_id: int, paused: bool) -> bo
     """Ask a live replica on this machine to stop (or resume) its heartbeat; False if there is none."""
 
 def max_command(log_bytes: int) -> int: ...
+
+def look_for_verbs(device: str = "", port: int = 0, gid_index: int = -1, mtu: int = 0) -> dict[str, Any]:
+    """The RDMA ports of this machine (device, port, state, gid, gid_index, active_mtu, soft), and why none can be used."""

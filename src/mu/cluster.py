@@ -25,7 +25,8 @@ log = logging.getLogger("mu")
 LARGEST_ID: Final = 15  # ids index fixed tables in shared memory
 SMALLEST_LOG: Final = 64 * 1024  # bytes: some slots of a page each
 LARGEST_LOG: Final = 1024**3
-FABRICS: Final = ("shm",)
+FABRICS: Final = ("shm", "verbs")
+RDMA_MTUS: Final = (0, 256, 512, 1024, 2048, 4096)
 CORES: Final = ("auto", "shared", "dedicated")
 THREADS_PER_REPLICA: Final = 2  # the two planes; each spins on a core of its own if cores are dedicated
 
@@ -48,7 +49,11 @@ class Cluster:
         max_sessions = 10000        # clients that the cluster remembers
         timeout_ms = 1000           # of a call that names none
         fifo = "/run/mu-{id}.fifo"  # a pipe: the letter p pauses the replica, c continues it; "": none
-        registry = "10.0.0.1"       # address of the registry (for the fabrics that use one)
+        registry = "10.0.0.1"       # address of the registry, where replicas on several hosts find each other
+        rdma_device = ""            # verbs: as `mu fabrics` names it; {id} is the replica's; "": the first active one
+        rdma_port = 0               # verbs: of the device; 0: the first active one
+        rdma_gid_index = -1         # verbs: which address of the port; -1: RoCE v2 over IPv4 if there is one
+        rdma_mtu = 0                # verbs: bytes; 0: what is active
 
         [tuning]                    # settings of the core, in nanoseconds or as counts; rarely needed
         heartbeat_period = 2000000
@@ -69,6 +74,10 @@ class Cluster:
     timeout_ms: int = 1000
     fifo: str = ""
     registry: str = ""
+    rdma_device: str = ""
+    rdma_port: int = 0
+    rdma_gid_index: int = -1
+    rdma_mtu: int = 0
     tuning: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +91,7 @@ class Cluster:
             raise ConfigError(f"name: {self.name!r} must be up to 64 letters, digits, '-' and '_'.")
         _one_of("fabric", self.fabric, FABRICS)
         _one_of("cores", self.cores, CORES)
+        self._check_rdma()
 
     @classmethod
     def load(
@@ -184,6 +194,14 @@ class Cluster:
         for key, least in {"commit_idle_us": 0, "stall_limit_ms": 1, "max_sessions": 1, "timeout_ms": 1}.items():
             if not least <= getattr(self, key) < 2**31:
                 raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least} and below 2³¹.")
+
+
+    def _check_rdma(self) -> None:
+        if self.rdma_mtu not in RDMA_MTUS:
+            raise ConfigError(f"rdma_mtu: {self.rdma_mtu} is not one of {', '.join(map(str, RDMA_MTUS))}.")
+        for key, least in {"rdma_port": 0, "rdma_gid_index": -1}.items():
+            if not least <= getattr(self, key) < 256:
+                raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least} and below 256.")
 
 
 def replica_id_from(environment: Mapping[str, str] | None = None) -> int | None:

@@ -1,7 +1,9 @@
-"""A running cluster on this machine, looked at and spoken to from outside its replicas' processes."""
+"""What fabrics this machine has, and a running cluster on it, looked at from outside its replicas' processes."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -38,6 +40,52 @@ class Glimpse:
         """Makes the record from what the extension reports; what only a newer one knows is left out."""
         known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
         return cls(**{**known, "members": tuple(known.get("members", ()))})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FabricReport:
+    """Whether replicas here can reach each other's memory in one way."""
+
+    name: str
+    usable: bool
+    between: str
+    """where replicas may be"""
+    problem: str = ""
+    """why it is not usable, and what to install or run"""
+    detail: str = ""
+    ports: tuple[dict[str, Any], ...] = ()
+    """RDMA ports: device, port, state, gid, gid_index, active_mtu (bytes), soft"""
+
+    def as_json(self) -> dict[str, Any]:
+        """For other programs."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+def fabrics(directory: str = "/dev/shm") -> list[FabricReport]:
+    """What this machine can do.
+
+    Args:
+        directory: where shared segments would live.
+    """
+    writable = os.access(directory, os.W_OK)
+    shm = FabricReport(
+        name="shm",
+        usable=writable,
+        between="processes of one machine",
+        problem="" if writable else f"{directory} cannot be written to: choose another `directory`",
+        detail=f"{shutil.disk_usage(directory).free >> 20} MiB free in {directory}" if writable else "",
+    )
+    found = _core.look_for_verbs()
+    active = [port for port in found["ports"] if port["state"] == "active"]
+    verbs = FabricReport(
+        name="verbs",
+        usable=not found["problem"],
+        between="hosts with RDMA devices",
+        problem=found["problem"],
+        detail=f"{len(active)} active ports",
+        ports=tuple(found["ports"]),
+    )
+    return [shm, verbs]
 
 
 def peek(cluster: Cluster, replica_id: int) -> Glimpse | None:

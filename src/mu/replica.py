@@ -93,6 +93,11 @@ class Replica:
             commit_idle_us=cluster.commit_idle_us,
             stall_limit_ms=cluster.stall_limit_ms,
             max_sessions=cluster.max_sessions,
+            registry=cluster.registry,
+            rdma_device=cluster.rdma_device.replace("{id}", str(replica_id)),
+            rdma_port=cluster.rdma_port,
+            rdma_gid_index=cluster.rdma_gid_index,
+            rdma_mtu=cluster.rdma_mtu,
             overrides=dict(cluster.tuning),
             state_machine=state_machine,
         )

@@ -50,19 +50,46 @@ nb::object peek_dict(std::string const& directory, std::string const& cluster, R
 
 void construct(PyNode* node, std::string fabric, std::string cluster, std::uint64_t cluster_key, ReplicaId replica_id,
                std::vector<ReplicaId> members, std::string directory, std::uint64_t log_bytes, std::string cores,
-               std::int64_t commit_idle_us, std::int64_t stall_limit_ms, std::uint64_t max_sessions, nb::dict overrides,
-               nb::object state_machine) {
+               std::int64_t commit_idle_us, std::int64_t stall_limit_ms, std::uint64_t max_sessions,
+               std::string registry, std::string rdma_device, int rdma_port, int rdma_gid_index, int rdma_mtu,
+               nb::dict overrides, nb::object state_machine) {
     new (node) PyNode(NodeArguments{std::move(fabric), std::move(cluster), cluster_key, replica_id, std::move(members),
                                     std::move(directory), log_bytes, std::move(cores), commit_idle_us, stall_limit_ms,
-                                    max_sessions, std::move(overrides)},
+                                    max_sessions, std::move(registry), std::move(rdma_device), rdma_port,
+                                    rdma_gid_index, rdma_mtu, std::move(overrides)},
                       std::move(state_machine));
+}
+
+nb::dict look_for_verbs_dict(std::string device, int port, int gid_index, int mtu) {
+    mu::VerbsReport const report = mu::look_for_verbs({nullptr, std::move(device), port, gid_index, mtu});
+    nb::list ports;
+    for (mu::VerbsPortReport const& each : report.ports) {
+        nb::dict values;
+        values["device"] = each.device;
+        values["port"] = each.port;
+        values["state"] = each.state;
+        values["gid"] = each.gid;
+        values["gid_index"] = each.gid_index;
+        values["active_mtu"] = each.active_mtu;
+        values["soft"] = each.soft;
+        ports.append(values);
+    }
+    nb::dict result;
+    result["ports"] = ports;
+    result["problem"] = report.problem;
+    return result;
+}
+
+void bind_verbs(nb::module_& module) {
+    module.def("look_for_verbs", &look_for_verbs_dict, "device"_a = "", "port"_a = 0, "gid_index"_a = -1, "mtu"_a = 0);
 }
 
 void bind_node(nb::module_& module) {
     nb::class_<PyNode>(module, "Node")
         .def("__init__", &construct, nb::kw_only(), "fabric"_a, "cluster"_a, "cluster_key"_a, "replica_id"_a,
              "members"_a, "directory"_a, "log_bytes"_a, "cores"_a, "commit_idle_us"_a, "stall_limit_ms"_a,
-             "max_sessions"_a, "overrides"_a, "state_machine"_a.none())
+             "max_sessions"_a, "registry"_a, "rdma_device"_a, "rdma_port"_a, "rdma_gid_index"_a, "rdma_mtu"_a,
+             "overrides"_a, "state_machine"_a.none())
         .def("start", &PyNode::start)
         .def("close", &PyNode::close)
         .def("execute", &PyNode::execute, "command"_a, "timeout_ns"_a, "client"_a = 0, "number"_a = 0)
@@ -87,6 +114,7 @@ NB_MODULE(_core, module) {
     using namespace mu::bindings;
     bind_node(module);
     bind_simulation(module);
+    bind_verbs(module);
     module.def("clean", &clean_lines, "directory"_a, "cluster"_a);
     module.def("peek", &peek_dict, "directory"_a, "cluster"_a, "replica_id"_a);
     module.def("ask_pause", &mu::ask_pause, "directory"_a, "cluster"_a, "replica_id"_a, "paused"_a);

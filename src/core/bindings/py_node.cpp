@@ -70,10 +70,18 @@ void override_setting(Settings& settings, std::string const& name, std::int64_t 
 }
 
 NodeOptions options_of(NodeArguments const& arguments) {
-    if (arguments.fabric != "shm") {
-        raise_config_error(("Fabric " + arguments.fabric + " is not built in; use \"shm\".").c_str());
+    if (arguments.fabric != "shm" && arguments.fabric != "verbs") {
+        raise_config_error(("Fabric " + arguments.fabric + " is not built in; use \"shm\" or \"verbs\".").c_str());
     }
     NodeOptions options;
+    if (arguments.fabric == "verbs") {
+        VerbsOptions verbs{nullptr, arguments.rdma_device, arguments.rdma_port, arguments.rdma_gid_index,
+                           arguments.rdma_mtu};
+        if (!arguments.registry.empty()) {
+            verbs.registry = std::make_shared<MemcachedRegistry>(arguments.registry);
+        }
+        options.verbs = std::move(verbs);
+    }
     options.cores = arguments.cores == "dedicated" ? Cores::dedicated : Cores::shared;
     Settings& settings = options.settings;
     if (options.cores == Cores::dedicated) {

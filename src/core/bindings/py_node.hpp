@@ -25,6 +25,11 @@ struct NodeArguments {
     std::int64_t commit_idle_us;
     std::int64_t stall_limit_ms;
     std::uint64_t max_sessions;
+    std::string registry;
+    std::string rdma_device;
+    int rdma_port;
+    int rdma_gid_index;
+    int rdma_mtu;
     nb::dict overrides;
 };
 

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "common/assert.hpp"
-#include "common/ordered_copy.hpp"
+#include "fabric/gather.hpp"
 
 namespace mu {
 
@@ -117,7 +117,7 @@ std::uint64_t VerbsAcceptor::permit(Tenure const& tenure) noexcept {
 bool VerbsAcceptor::store_own(Proposal proposal, std::uint64_t at, Gather const& bytes) noexcept {
     std::lock_guard const guard(mutex_);
     if (proposal == kNoProposal || word_.load(std::memory_order_relaxed) != proposal) return false;
-    ordered_copy(log_.data() + at, bytes.head, bytes.body, bytes.tail);
+    copy_gather(log_.data() + at, bytes, 0, bytes_of(bytes));
     return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/assert.hpp"
 #include "common/ordered_copy.hpp"
+#include "fabric/gather.hpp"
 
 namespace mu {
 
@@ -17,21 +18,6 @@ constexpr std::size_t kRoundOfCompletions = 16;
 // Work requests are numbered by queue, epoch and part: | epoch 24 | peer 8 | part 32 |.
 std::uint64_t number_of(std::uint32_t epoch, ReplicaId peer, std::uint64_t part) noexcept {
     return (std::uint64_t{epoch & 0xff'ffffU} << 40U) | (std::uint64_t{peer} << 32U) | (part & 0xffff'ffffU);
-}
-
-// Copies bytes [from, from + length) of a gather, as they lie one after the other.
-void copy_piece(std::byte* to, Gather const& bytes, std::size_t from, std::size_t length) noexcept {
-    std::size_t const before_tail = bytes.head.size() + bytes.body.size();
-    std::size_t const tail_at = bytes.tail.empty() ? before_tail : align_up(before_tail, 8);
-    std::memset(to, 0, length);  // the gap before the tail
-    auto const lay = [&](std::span<std::byte const> part, std::size_t at) {
-        std::size_t const begin = std::max(at, from);
-        std::size_t const end = std::min(at + part.size(), from + length);
-        if (begin < end) std::memcpy(to + (begin - from), part.data() + (begin - at), end - begin);
-    };
-    lay(bytes.head, 0);
-    lay(bytes.body, bytes.head.size());
-    lay(bytes.tail, tail_at);
 }
 
 }  // namespace
@@ -105,7 +91,7 @@ void VerbsChannel::begin_tenure(ReplicaId peer, Tenure const& tenure, std::uint6
 
 void VerbsChannel::write(ReplicaId to, Region region, std::uint64_t at, Gather const& bytes,
                          std::uint64_t id) noexcept {
-    std::size_t const length = ordered_bytes(bytes.head, bytes.body, bytes.tail);
+    std::size_t const length = bytes_of(bytes);
     std::size_t const size = region == Region::log ? tools_.memory.ring.size() : tools_.memory.background.size();
     MU_ASSERT(at <= size && length <= size - at);  // a write does not wrap: the protocol fills the end of the ring
     if (to == tools_.self) {
@@ -193,7 +179,7 @@ void VerbsChannel::on_own_memory(Operation operation, Region region, std::uint64
             region == Region::log ? tools_.memory.ring.data() : tools_.memory.background.data();
         racy_copy_out(into.data(), from + at, into.size());
     } else if (region == Region::background) {
-        ordered_copy(tools_.memory.background.data() + at, bytes.head, bytes.body, bytes.tail);
+        copy_gather(tools_.memory.background.data() + at, bytes, 0, bytes_of(bytes));
     } else {
         success = success && tools_.acceptor.store_own(queue.proposal, at, bytes);
         queue.failed = !success;  // as for any peer: after one failure nothing more, until the next tenure
@@ -208,7 +194,7 @@ void VerbsChannel::add(Queue& queue, Part part, Gather const* bytes) noexcept {
     if (in_order) stage(queue, part, bytes);
     if (!part.staged && bytes != nullptr) {
         part.held = std::make_unique<std::byte[]>(part.length);
-        copy_piece(part.held.get(), *bytes, part.place, part.length);
+        copy_gather(part.held.get(), *bytes, part.place, part.length);
     }
     queue.parts.push_back(std::move(part));
 }
@@ -221,7 +207,7 @@ void VerbsChannel::stage(Queue& queue, Part& part, Gather const* bytes) noexcept
         std::memcpy(room, part.held.get(), part.length);
         part.held.reset();
     } else if (bytes != nullptr) {
-        copy_piece(room, *bytes, part.place, part.length);
+        copy_gather(room, *bytes, part.place, part.length);
     }
     part.place = place;
     part.staged = true;

@@ -19,11 +19,11 @@ namespace {
 using Code = FabricError::Code;
 
 constexpr char kMakeOne[] =
-    " Plug in a device, or make a soft one: `modprobe rdma_rxe`, then `rdma link add rxe0 type rxe netdev eth0` (with "
+    "Plug in a device, or make a soft one: `modprobe rdma_rxe`, then `rdma link add rxe0 type rxe netdev eth0` (with "
     "your network device)";
 
-[[noreturn]] void refuse(Code code, std::string const& what) {
-    throw FabricError(code, what + ". Nothing was changed");
+[[noreturn]] void refuse(Code code, std::string const& what, std::string const& next) {
+    throw FabricError(code, what + ". Nothing was changed. " + next);
 }
 
 // The devices of this machine; freed at the end of the scope (opened ones stay open).
@@ -101,9 +101,9 @@ char const* name_of(ibv_port_state state) noexcept {
 VerbsDevice::VerbsDevice(VerbsOptions const& options) {
     std::string why;
     VerbsLibrary const* const library = VerbsLibrary::load(why);
-    if (library == nullptr) refuse(Code::system, "the verbs fabric cannot be used: " + why);
+    if (library == nullptr) refuse(Code::system, "libibverbs cannot be used: " + why, "Then try again");
     DeviceList const devices(*library);
-    if (devices.all().empty()) refuse(Code::system, std::string("there is no RDMA device here.") + kMakeOne);
+    if (devices.all().empty()) refuse(Code::system, "there is no RDMA device here", kMakeOne);
     std::string seen;
     for (ibv_device* const device : devices.all()) {
         name_ = library->get_device_name(device);
@@ -111,8 +111,8 @@ VerbsDevice::VerbsDevice(VerbsOptions const& options) {
         if (!options.device.empty() && options.device != name_) continue;
         context_ = library->open_device(device);
         if (context_ == nullptr) {
-            refuse(Code::permission_denied, "device " + name_ + " cannot be opened: " + std::strerror(errno) +
-                                                ". Run as a user who may use /dev/infiniband");
+            refuse(Code::permission_denied, "device " + name_ + " cannot be opened: " + std::strerror(errno),
+                   "Run as a user who may use /dev/infiniband");
         }
         choose_port(options);
         if (port_ != 0) break;
@@ -120,16 +120,18 @@ VerbsDevice::VerbsDevice(VerbsOptions const& options) {
         context_ = nullptr;
     }
     if (context_ == nullptr) {
-        refuse(Code::system, "no RDMA device has an active port (seen: " + seen +
-                                 "; wanted: " + (options.device.empty() ? "any" : options.device) +
-                                 "). `mu fabrics` shows their state");
+        refuse(Code::system,
+               "no RDMA device has an active port (seen: " + seen +
+                   "; wanted: " + (options.device.empty() ? "any" : options.device) + ")",
+               "`mu fabrics` shows their state");
     }
     soft_ = is_soft(name_);
     domain_ = library->alloc_pd(context_);
     if (domain_ == nullptr) {
         int const error = errno;
         library->close_device(context_);
-        refuse(Code::system, "device " + name_ + " gives no protection domain: " + std::strerror(error));
+        refuse(Code::system, "device " + name_ + " gives no protection domain: " + std::strerror(error),
+               "`mu fabrics` shows what there is");
     }
 }
 
@@ -152,10 +154,10 @@ void VerbsDevice::choose_port(VerbsOptions const& options) {
                 mtu_ = static_cast<ibv_mtu>(mtu_ - 1);
             }
             if (mtu_bytes(mtu_) != options.mtu) {
-                refuse(Code::bad_size, "an MTU of " + std::to_string(options.mtu) + " bytes cannot be: port " +
-                                           std::to_string(port) + " of " + name_ + " has an active one of " +
-                                           std::to_string(mtu_bytes(found.active_mtu)) +
-                                           ", and it is a power of two from 256; leave it out to use the active one");
+                refuse(Code::bad_size,
+                       "an MTU of " + std::to_string(options.mtu) + " bytes cannot be: port " + std::to_string(port) +
+                           " of " + name_ + " has an active one of " + std::to_string(mtu_bytes(found.active_mtu)),
+                       "Choose a power of two from 256 up to that, or leave it out to use the active one");
             }
         }
         gid_index_ = static_cast<std::uint8_t>(index);
@@ -212,12 +214,13 @@ Registration::Registration(VerbsDevice const& device, std::span<std::byte> memor
     if (renew(device, memory, access)) return;
     int const error = errno;
     bool const limit = error == ENOMEM || error == EPERM || error == EAGAIN;
-    refuse(limit ? Code::permission_denied : Code::system,
-           "device " + device.name() + " cannot register " + std::to_string(memory.size()) +
-               " bytes: " + std::strerror(error) +
-               (limit ? ". Raise the limit of locked memory (`ulimit -l unlimited`, or memlock in limits.conf), or use "
-                        "a smaller log"
-                      : ""));
+    refuse(
+        limit ? Code::permission_denied : Code::system,
+        "device " + device.name() + " cannot register " + std::to_string(memory.size()) +
+            " bytes: " + std::strerror(error),
+        limit ? "Raise the limit of locked memory (`ulimit -l unlimited`, or memlock in limits.conf), or use a smaller "
+                "log"
+              : "The kernel's log may say more");
 }
 
 bool Registration::renew(VerbsDevice const& device, std::span<std::byte> memory, int access) noexcept {
@@ -236,8 +239,10 @@ void Registration::withdraw() noexcept {
 CompletionQueue::CompletionQueue(VerbsDevice const& device, int entries)
     : queue_(VerbsLibrary::get().create_cq(device.context(), entries, nullptr, nullptr, 0)) {
     if (queue_ == nullptr) {
-        refuse(Code::system, "device " + device.name() + " gives no completion queue of " + std::to_string(entries) +
-                                 " entries: " + std::strerror(errno));
+        refuse(Code::system,
+               "device " + device.name() + " gives no completion queue of " + std::to_string(entries) +
+                   " entries: " + std::strerror(errno),
+               "End other programs that use the device");
     }
 }
 

@@ -65,7 +65,7 @@ private:
         std::string problem;
         // The thread's own:
         std::shared_ptr<VerbsLink> offered;  // not linked yet
-        VerbsCard card;  // one's own, for this peer
+        VerbsCard card;                      // one's own, for this peer
         std::string told;
         bool probing = false;
     };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mu.cli import bench, demo, replica, sim, watch
+from mu.cli import bench, demo, fabrics, replica, sim, watch
 
 app = typer.Typer(
     name="mu",
@@ -22,4 +22,6 @@ app.command()(watch.pause)
 app.command()(watch.resume)
 app.command()(watch.clean)
 app.command()(sim.sim)
+app.command()(fabrics.fabrics)
+app.command()(fabrics.registry)
 app.add_typer(bench.app, name="bench")

@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 from mu import _core
 from mu.cluster import Cluster
 from mu.errors import Indeterminate, LogFull, MuError, NoLeader, NoMajority, NotLeader, ReplicaDown
+from mu.registry import Registry
 from mu.session import Session
 from mu.state_machine import Counter, StateMachine, name_of_state_machine
 from mu.status import Status
@@ -62,7 +63,7 @@ class LocalCluster:
             n: how many replicas.
             state_machine: a factory that the processes can import, or its "module:factory"; None: a native one
                 that only counts commands.
-            options: keys of Cluster.
+            options: keys of Cluster. With fabric="verbs" and no registry it brings one of its own.
 
         Raises:
             ConfigError: something in the description is wrong.
@@ -76,6 +77,7 @@ class LocalCluster:
         self._leader = 0
         self._loads = 0
         self._files: Path | None = None
+        self._registry: Registry | None = None
 
     # --- Its life ---------------------------------------------------------------------------------------------
 
@@ -85,6 +87,9 @@ class LocalCluster:
         self._files = Path(tempfile.mkdtemp(prefix="mu-local-", dir=place))
         if self._own_directory:
             self.cluster = Cluster.load(self.cluster, directory=str(self._files))
+        if self.cluster.fabric == "verbs" and not self.cluster.registry:
+            self._registry = Registry(port=0)
+            self.cluster = Cluster.load(self.cluster, registry=self._registry.address)
         atexit.register(self.close)
         try:
             self._launch(self.cluster.replicas)
@@ -119,6 +124,9 @@ class LocalCluster:
             child.bury()
         self._children.clear()
         self._stopped.clear()
+        if self._registry is not None:
+            self._registry.close()
+            self._registry = None
         if self._files is not None:
             _core.clean(self.cluster.directory, self.cluster.name)
             shutil.rmtree(self._files, ignore_errors=True)
