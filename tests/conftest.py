@@ -1,12 +1,20 @@
-"""What every test may rely on."""
+"""What every test may rely on, and which tests are for which machine."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Tests that need more than any machine has: the variable that says it is there (./dev vm sets it) -> where they stand.
+ELSEWHERE = {
+    "MU_GUEST": ["vm/inside"],  # the guest: several hosts, soft RDMA devices
+    "MU_VM": ["vm/outside"],  # what boots a guest
+}
+collect_ignore = [place for variable, places in ELSEWHERE.items() if variable not in os.environ for place in places]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The guest's command line: a virtual machine with several hosts and soft RDMA devices, for tests.
 
+./dev vm test [options] [SUITE ...]          the tests that need it: those of the guest itself, and tests/vm/suite.py's
 ./dev vm run [options] SCRIPT|COMMAND ...    one script or command, in the current directory
 ./dev vm shell [options]                     a shell on the guest's console
 """
@@ -8,14 +9,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from tests.vm import boot
 from tests.vm.boot import GuestError, Machine
 from tests.vm.initrd import CannotBootError
+from tests.vm.suite import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+OUTSIDE = "boots"  # the suite of tests that boot guests of their own
 FAILED = 125  # as docker run: the failure is the machine's, not the command's
 
 
@@ -48,10 +53,18 @@ def arguments(given: list[str]) -> argparse.Namespace:
     machine.add_argument("--out", type=Path, default=ROOT / "build/vm", help="becomes its /out: rc, dmesg, console")
     parser = argparse.ArgumentParser(prog="./dev vm", description=(__doc__ or "").split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
+    test = commands.add_parser("test", parents=[machine], help="run the tests that need it")
+    known = [OUTSIDE, *(suite.name for suite in SUITES)]
+    test.add_argument("suites", nargs="*", metavar="SUITE", help=f"only these: {', '.join(known)}")
     run = commands.add_parser("run", parents=[machine], help="run a script or a command")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="SCRIPT|COMMAND ...")
     commands.add_parser("shell", parents=[machine], help="a shell on the guest's console")
-    return parser.parse_args(given)
+    asked = parser.parse_args(given)
+    if unknown := set(getattr(asked, "suites", [])).difference(known):
+        parser.error(f"there is no suite {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if asked.command == "run" and not asked.argv:
+        parser.error("run what?")
+    return asked
 
 
 def machine_of(asked: argparse.Namespace) -> Machine:
@@ -66,13 +79,43 @@ def machine_of(asked: argparse.Namespace) -> Machine:
     )
 
 
+def tested_outside(asked: argparse.Namespace) -> int:
+    """Runs the tests of the guest's failures, each of which boots one of its own; pytest's exit code."""
+    if asked.suites and OUTSIDE not in asked.suites:
+        return 0
+    environment = os.environ | {"MU_VM": "1"}
+    command = [sys.executable, "-m", "pytest", "-v", "--no-header", "tests/vm/outside"]
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+
+
+def tested_inside(asked: argparse.Namespace) -> boot.Outcome:
+    """Runs the guest's suites in one guest."""
+    inside = [name for name in asked.suites if name != OUTSIDE]
+    if asked.suites and not inside:
+        return boot.Outcome(0, [])
+    command = [str(ROOT / ".venv/bin/python"), "-m", "tests.vm.suite", *inside]
+    return boot.run(boot.script_for(command, ROOT, variables()), machine_of(asked), asked.out)
+
+
+def shell(asked: argparse.Namespace) -> boot.Outcome:
+    """A shell as wide as this terminal."""
+    size = shutil.get_terminal_size()
+    command = ["bash", "-c", f"stty rows {size.lines} columns {size.columns}; exec bash -i"]
+    script = boot.script_for(command, Path.cwd(), variables() | {"TERM": os.environ.get("TERM", "dumb")})
+    return boot.shell(script, machine_of(asked), asked.out)
+
+
 def started(asked: argparse.Namespace) -> boot.Outcome:
     """Runs what was asked for."""
-    machine = machine_of(asked)
-    if asked.command == "shell":
-        script = boot.script_for(["bash", "-i"], Path.cwd(), variables() | {"TERM": os.environ.get("TERM", "dumb")})
-        return boot.shell(script, machine, asked.out)
-    return boot.run(boot.script_for(asked.argv, Path.cwd(), variables()), machine, asked.out)
+    match asked.command:
+        case "test":
+            outside = tested_outside(asked)
+            inside = tested_inside(asked)
+            return boot.Outcome(inside.code or outside, inside.kernel_findings)
+        case "shell":
+            return shell(asked)
+        case _:
+            return boot.run(boot.script_for(asked.argv, Path.cwd(), variables()), machine_of(asked), asked.out)
 
 
 def main(given: list[str]) -> int:

@@ -74,10 +74,13 @@ static void mount_at(const char* source, const char* target, const char* type, u
     }
 }
 
-static void open_console(void) {
-    const int console = open("/dev/console", O_RDWR);
-    for (int descriptor = 0; console >= 0 && descriptor < 3; descriptor++) {
-        dup2(console, descriptor);
+static void open_as_standard(const char* path) {
+    const int handle = open(path, O_RDWR);
+    for (int descriptor = 0; handle >= 0 && descriptor < 3; descriptor++) {
+        dup2(handle, descriptor);
+    }
+    if (handle > 2) {
+        close(handle);
     }
 }
 
@@ -133,7 +136,7 @@ static void start_loopback(void) {
 
 static _Noreturn void become_script(const char* script) {
     setsid();
-    ioctl(STDIN_FILENO, TIOCSCTTY, 1);  // a shell wants job control
+    open_as_standard("/dev/ttyS0");  // which becomes the session's terminal, as /dev/console cannot: for shells
     char* const arguments[] = {"bash", (char*)script, NULL};
     char* const environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
                                  "TERM=dumb", "LANG=C.UTF-8", NULL};
@@ -180,7 +183,7 @@ static void write_kernel_log(void) {
 
 int main(void) {
     mount_at("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-    open_console();
+    open_as_standard("/dev/console");
     load_modules();
     enter_root();
     start_loopback();

@@ -33,6 +33,12 @@ def called(*command: str | Path, stdin: str | None = None, cwd: Path | None = No
     return done.stdout
 
 
+def compile_c(source: Path, program: Path, *options: str) -> None:
+    """Makes a program of one C file; options come last, as libraries must."""
+    flags = ("-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror")
+    called(os.environ.get("CC", "gcc"), *flags, "-o", program, source, *options)
+
+
 def module_files(kernel: str) -> list[Path]:
     """The files of the modules that init loads, each after those that it needs."""
     files: dict[Path, None] = {}
@@ -64,8 +70,7 @@ def build(kernel: str, into: Path) -> Path:
     root.mkdir(parents=True)
     for name in EMPTY:
         (root / name).mkdir()
-    compiler = os.environ.get("CC", "gcc")
-    called(compiler, "-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o", root / "init", SOURCE)
+    compile_c(SOURCE, root / "init", "-static")
     names = [unpack(file, root) for file in module_files(kernel)]
     (root / "modules").write_text("".join(f"/{name}\n" for name in names), encoding="utf-8")
     members = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*"))]

@@ -1,0 +1,64 @@
+"""What `./dev vm test` runs inside the guest: THE LIST below. To add to it, enter a line.
+
+Every suite finds the hosts 1 to 3 up and healthy, whatever the one before did to them, and the variables MU_TREE (the
+source tree, where it starts) and MU_TEST_BINARIES (the C++ tests). It is good if its command ends with 0.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm import hosts
+
+HOSTS = 3
+BINARIES = os.environ.get("MU_TEST_BINARIES", "build/tests")
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--no-header")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Some tests that need the guest."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+SUITES = [
+    Suite("hosts", (*PYTEST, "tests/vm/inside")),
+]
+
+
+def say(text: str) -> None:
+    """One line on the guest's console, in order with what the suites print."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def run(suite: Suite) -> bool:
+    """Runs one suite on healthy hosts; whether it was good."""
+    began = time.monotonic()
+    if len(hosts.hosts()) != HOSTS:
+        hosts.down()
+        hosts.up(HOSTS)
+    hosts.heal()
+    say(f"---- {suite.name}: {' '.join(suite.command)}")
+    code = subprocess.run(suite.command, cwd=Path(__file__).resolve().parent.parent.parent).returncode
+    say(f"---- {suite.name}: {'good' if code == 0 else f'ended with {code}'}, {time.monotonic() - began:.0f} s")
+    return code == 0
+
+
+def main(names: list[str]) -> int:
+    """Runs the suites of these names, or all; 0 if all were good."""
+    bad = [suite.name for suite in SUITES if (not names or suite.name in names) and not run(suite)]
+    if bad:
+        say(f"---- failed: {', '.join(bad)}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
