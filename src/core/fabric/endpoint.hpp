@@ -44,6 +44,15 @@ public:
         return -1;
     }
 
+    // For whoever measures, holding the replication plane: how long `bytes` bytes take to the first of `to`, `count` times,
+    // by themselves, written at `at` of the background region. Empty where a write is nothing but a copy.
+    [[nodiscard]] virtual std::vector<Nanoseconds> bare_writes(std::span<ReplicaId const> to, std::uint64_t at,
+                                                               std::size_t bytes, std::size_t count,
+                                                               Nanoseconds (*clock)()) {
+        (void)to, (void)at, (void)bytes, (void)count, (void)clock;
+        return {};
+    }
+
     // Throws FabricError if a living replica here, under a member's name, is of another cluster, layout or user.
     virtual void refuse_strangers() const {}
     // What a person should know: a stale segment that was replaced; why a peer is not used. Else empty.

@@ -85,6 +85,11 @@ public:
     void wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept override {
         sleep_on_doorbell(bell(plane), ticket, std::min(timeout, kLongestSleep));
     }
+    [[nodiscard]] std::vector<Nanoseconds> bare_writes(std::span<ReplicaId const> to, std::uint64_t at,
+                                                       std::size_t bytes, std::size_t count,
+                                                       Nanoseconds (*clock)()) override {
+        return learner_.bare_writes(to, at, bytes, count, clock);
+    }
     [[nodiscard]] std::string notice() const override { return owner_.notice(); }
     [[nodiscard]] std::string peer_problem(ReplicaId peer) const override { return peers_.problem(peer); }
     void leave() noexcept override {

@@ -48,6 +48,10 @@ public:
     std::size_t poll(std::span<Completion> completions) noexcept override;
     void ring(ReplicaId peer, Plane plane) noexcept override;
 
+    // For whoever measures (verbs_floor.cpp). Throws FabricError.
+    [[nodiscard]] std::vector<Nanoseconds> bare_writes(std::span<ReplicaId const> to, std::uint64_t at,
+                                                       std::size_t bytes, std::size_t count, Nanoseconds (*clock)());
+
 private:
     struct Part {  // of an operation: what one work request may carry
         Operation operation = Operation::write;
