@@ -1,8 +1,13 @@
-"""What the fault tests share: clusters, and questions that wait."""
+"""What the fault tests share: clusters, and questions that wait.
+
+With MU_FAULTS_FABRIC=verbs in the environment the clusters are on soft RDMA devices, one for each replica: that is how
+the virtual machine runs these tests. Nothing else differs.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +19,19 @@ from tests.faults.witness import View, Witness
 
 PATIENCE: Final = 60.0  # seconds for what has to happen in the end
 SMALL_LOG: Final = 64 * 1024  # bytes: laps come soon
+FABRIC_VARIABLE: Final = "MU_FAULTS_FABRIC"
+VERBS: Final = {"fabric": "verbs", "rdma_device": "rxe{id}", "timeout_ms": 5000}
+
+
+def on_fabric() -> dict[str, Any]:
+    """What the chosen fabric wants of a cluster."""
+    return {**VERBS} if os.environ.get(FABRIC_VARIABLE) == "verbs" else {}
 
 
 @contextlib.contextmanager
 def started(replicas: int = 3, **options: Any) -> Iterator[LocalCluster]:
     """A settled cluster of Witnesses with small logs, in all of which the register "before" holds "kept"."""
-    with LocalCluster(replicas, Witness, **{"log_bytes": SMALL_LOG, **options}) as cluster:
+    with LocalCluster(replicas, Witness, **{"log_bytes": SMALL_LOG, **on_fabric(), **options}) as cluster:
         cluster.settle(PATIENCE)
         surely(cluster, b"kv before set kept")
         equal_views(cluster)

@@ -13,13 +13,14 @@ from typing import Final
 import pytest
 
 SEED_VARIABLE: Final = "MU_FAULTS_SEED"
+KEPT: Final = {SEED_VARIABLE, "MU_FAULTS_FABRIC", "MU_FAULTS_SECONDS"}
 
 
 @pytest.fixture(autouse=True)
 def no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of whoever runs the tests configure nothing here, but for the seed."""
+    """The variables of whoever runs the tests configure nothing here, but for the tests' own."""
     for name in [*os.environ]:
-        if name in {"SID", "IDS", "DORY_REGISTRY_IP"} or (name.startswith("MU_") and name != SEED_VARIABLE):
+        if name in {"SID", "IDS", "DORY_REGISTRY_IP"} or (name.startswith("MU_") and name not in KEPT):
             monkeypatch.delenv(name)
 
 

@@ -18,6 +18,14 @@ from tests.vm import hosts
 HOSTS = 3
 BINARIES = os.environ.get("MU_TEST_BINARIES", "build/tests")
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--no-header")
+DEVICES = ",".join(hosts.Host(number).rdma_device for number in range(1, HOSTS + 1))
+# Those of the fault tests that are about what happens between replicas, whatever the fabric.
+FAULTS = (
+    "tests/faults/test_storm.py",
+    "tests/faults/test_leaders.py",
+    "tests/faults/test_restart.py::test_all_replicas_forget_in_turn",
+    "tests/faults/test_lapped.py",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Suite:
 
 SUITES = [
     Suite("hosts", (*PYTEST, "tests/vm/inside")),
+    Suite("verbs", ("env", f"MU_VERBS_DEVICES={DEVICES}", f"{BINARIES}/mu_verbs_tests", "--duration=true")),
+    Suite("faults", ("env", "MU_FAULTS_FABRIC=verbs", "MU_FAULTS_SECONDS=30", *PYTEST, *FAULTS)),
 ]
 
 

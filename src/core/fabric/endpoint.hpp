@@ -31,6 +31,10 @@ class Endpoint : public Fabric {
 public:
     [[nodiscard]] virtual Incarnation incarnation() const noexcept = 0;
 
+    // Whether the medium is made of software, and so slower by orders of magnitude and less steady than what it stands
+    // in for: time limits have to be longer then.
+    [[nodiscard]] virtual bool is_soft() const noexcept { return false; }
+
     // Waiting: take a ticket, look for work, then sleep unless the doorbell was rung since the ticket. One sleeper a
     // plane; the learner's doorbell is the replication plane's. May return early.
     [[nodiscard]] virtual std::uint32_t ticket(Plane plane) noexcept = 0;

@@ -81,6 +81,7 @@ public:
     [[nodiscard]] bool ordered_writes() const noexcept override { return false; }
 
     [[nodiscard]] Incarnation incarnation() const noexcept override { return memory_.incarnation; }
+    [[nodiscard]] bool is_soft() const noexcept override { return device_.soft(); }
     [[nodiscard]] std::uint32_t ticket(Plane plane) noexcept override { return doorbell_ticket(bell(plane)); }
     void wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept override {
         sleep_on_doorbell(bell(plane), ticket, std::min(timeout, kLongestSleep));

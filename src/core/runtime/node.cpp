@@ -20,6 +20,24 @@ std::unique_ptr<Endpoint> open_endpoint(NodeOptions const& options, Processors& 
     return std::make_unique<ShmFabric>(endpoint);
 }
 
+// On a soft device one operation takes as long as a hundred on hardware, and threads of the kernel's own take the
+// processor for milliseconds. Whatever somebody has chosen himself stays as it is.
+Settings for_medium(Settings settings, bool soft) noexcept {
+    static constexpr Nanoseconds Settings::* kLimits[] = {
+        &Settings::heartbeat_period, &Settings::heartbeat_idle_period, &Settings::stale_limit,
+        &Settings::stuck_limit,      &Settings::minimum_hold,          &Settings::grant_timeout,
+        &Settings::backoff_first,    &Settings::joiner_retry,          &Settings::stall_limit,
+        &Settings::transfer_timeout, &Settings::commit_idle_after};
+    constexpr int kSlower = 20;
+    Settings const usual;
+    for (Nanoseconds Settings::* const limit : kLimits) {
+        if (soft && settings.*limit == usual.*limit) {
+            settings.*limit *= kSlower;
+        }
+    }
+    return settings;
+}
+
 void nap(int round) noexcept {
     if (round < 64) {
         cpu_relax();
@@ -36,7 +54,7 @@ Node::Node(NodeOptions options, StateMachine& machine)
       fabric_(*endpoint_),
       format_(options_.endpoint.cluster_key, options_.endpoint.ring_bytes,
               fabric_.ordered_writes() ? Integrity::stamp : Integrity::checksum),
-      replica_(fabric_, format_, options_.settings, machine, fabric_.incarnation()) {
+      replica_(fabric_, format_, for_medium(options_.settings, fabric_.is_soft()), machine, fabric_.incarnation()) {
     in_flight_.reserve(64);
     fabric_.refuse_strangers();
 }
