@@ -113,3 +113,6 @@ def max_command(log_bytes: int) -> int: ...
 
 def look_for_verbs(device: str = "", port: int = 0, gid_index: int = -1, mtu: int = 0) -> dict[str, Any]:
     """The RDMA ports of this machine (device, port, state, gid, gid_index, active_mtu, soft), and why none can be used."""
+
+def measure_permission(device: str, log_bytes: int, rounds: int) -> dict[str, list[int]]:
+    """How long changes of a permission take, in ns: "flags", "restart", "replace", "register"."""

@@ -5,6 +5,7 @@
 
 #include "bindings/py_node.hpp"
 #include "bindings/py_simulation.hpp"
+#include "bindings/py_verbs.hpp"
 #include "fabric/shm.hpp"
 #include "runtime/peek.hpp"
 
@@ -58,30 +59,6 @@ void construct(PyNode* node, std::string fabric, std::string cluster, std::uint6
                                     max_sessions, std::move(registry), std::move(rdma_device), rdma_port,
                                     rdma_gid_index, rdma_mtu, std::move(overrides)},
                       std::move(state_machine));
-}
-
-nb::dict look_for_verbs_dict(std::string device, int port, int gid_index, int mtu) {
-    mu::VerbsReport const report = mu::look_for_verbs({nullptr, std::move(device), port, gid_index, mtu});
-    nb::list ports;
-    for (mu::VerbsPortReport const& each : report.ports) {
-        nb::dict values;
-        values["device"] = each.device;
-        values["port"] = each.port;
-        values["state"] = each.state;
-        values["gid"] = each.gid;
-        values["gid_index"] = each.gid_index;
-        values["active_mtu"] = each.active_mtu;
-        values["soft"] = each.soft;
-        ports.append(values);
-    }
-    nb::dict result;
-    result["ports"] = ports;
-    result["problem"] = report.problem;
-    return result;
-}
-
-void bind_verbs(nb::module_& module) {
-    module.def("look_for_verbs", &look_for_verbs_dict, "device"_a = "", "port"_a = 0, "gid_index"_a = -1, "mtu"_a = 0);
 }
 
 void bind_node(nb::module_& module) {

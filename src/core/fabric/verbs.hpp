@@ -47,4 +47,14 @@ struct VerbsReport {
 };
 [[nodiscard]] VerbsReport look_for_verbs(VerbsOptions const& options);
 
+// How long changes of a permission take, a sample each; for people who measure. Throws FabricError.
+struct PermissionTimes {
+    std::vector<Nanoseconds> flags;           // access flags of a queue pair
+    std::vector<Nanoseconds> restart;         // the same queue pair through all its states
+    std::vector<Nanoseconds> replace;         // a new queue pair instead of the old one
+    std::vector<Nanoseconds> register_again;  // withdrawing the log's registration and making another
+};
+[[nodiscard]] PermissionTimes measure_permission(VerbsOptions const& options, std::size_t log_bytes, std::size_t rounds,
+                                                 Nanoseconds (*clock)());
+
 }  // namespace mu

@@ -53,7 +53,8 @@ std::vector<Nanoseconds> VerbsChannel::bare_writes(std::span<ReplicaId const> to
             write.wr.rdma.rkey = static_cast<std::uint32_t>(queue.link->remote().background_key);
             if (pair.post(write)) ++outstanding[peer];
         }
-        while (sound && arrived < round && std::any_of(to.begin(), to.end(), [&](auto it) { return outstanding[it]; })) {
+        while (sound && arrived < round &&
+               std::any_of(to.begin(), to.end(), [&](auto it) { return outstanding[it]; })) {
             take();
         }
         samples.push_back(clock() - began);

@@ -16,6 +16,10 @@ std::unique_ptr<Endpoint> open_verbs(EndpointOptions const&, VerbsOptions const&
     throw FabricError(FabricError::Code::system, kWhy);
 }
 
+PermissionTimes measure_permission(VerbsOptions const&, std::size_t, std::size_t, Nanoseconds (*)()) {
+    throw FabricError(FabricError::Code::system, kWhy);
+}
+
 VerbsReport look_for_verbs(VerbsOptions const&) { return {{}, kWhy}; }
 
 }  // namespace mu

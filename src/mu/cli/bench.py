@@ -154,6 +154,29 @@ def failover(
 
 
 @app.command()
+def permission(
+    log_bytes: Annotated[
+        list[int] | None, typer.Option(min=4096, help="Bytes of the log; may be given again.  [1, 4, 16, 64 MiB]")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each way is taken.")] = 200,
+    device: Annotated[str, typer.Option(help="As `mu fabrics` names it; the first active one.")] = "",
+    json_file: JsonFile = None,
+) -> None:
+    """What each way of changing a write permission costs on an RDMA device, against the log's size.
+
+    Examples: mu bench permission; mu bench permission --log-bytes 1048576 --log-bytes 268435456
+    """
+    with progress_bar("permission") as progress:
+        sizes = log_bytes or bench.LOG_BYTES
+        result = bench.measure_permission(log_bytes=sizes, rounds=rounds, device=device, progress=progress)
+    if not _only_json(result, json_file):
+        for size in result["sizes"]:
+            rows = {text: size[f"{name}_ns"] for name, text in bench.METHODS.items()}
+            console.print(quantile_table(f"one change of permission, a log of {size['log_bytes'] >> 10} KiB", rows))
+        _machine(result)
+
+
+@app.command()
 def steady(
     seconds: Annotated[float, typer.Option(min=1, help="For how long.")] = 300.0,
     hogs: Annotated[int, typer.Option(min=0, help="Processes beside it that want a core each.")] = 2,
