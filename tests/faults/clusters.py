@@ -20,7 +20,7 @@ from tests.faults.witness import View, Witness
 PATIENCE: Final = 60.0  # seconds for what has to happen in the end
 SMALL_LOG: Final = 64 * 1024  # bytes: laps come soon
 FABRIC_VARIABLE: Final = "MU_FAULTS_FABRIC"
-VERBS: Final = {"fabric": "verbs", "rdma_device": "rxe{id}", "timeout_ms": 5000}
+VERBS: Final = {"fabric": "verbs", "rdma_device": "rxe{id}", "timeout_ms": 20_000}
 
 
 def on_fabric() -> dict[str, Any]:

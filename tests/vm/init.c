@@ -110,16 +110,16 @@ static void enter_root(void) {
     if (mkdir("/writes/upper", 0755) != 0 || mkdir("/writes/work", 0755) != 0) {
         give_up("cannot make the overlay's directories");
     }
-    mount_at("overlay", "/root", "overlay", 0, "lowerdir=/lower,upperdir=/writes/upper,workdir=/writes/work");
-    mount_at("proc", "/root/proc", "proc", 0, NULL);
-    mount_at("sysfs", "/root/sys", "sysfs", 0, NULL);
-    mount_at("devtmpfs", "/root/dev", "devtmpfs", 0, NULL);
-    mount_at("devpts", "/root/dev/pts", "devpts", 0, NULL);
+    mount_at("overlay", "/system", "overlay", 0, "lowerdir=/lower,upperdir=/writes/upper,workdir=/writes/work");
+    mount_at("proc", "/system/proc", "proc", 0, NULL);
+    mount_at("sysfs", "/system/sys", "sysfs", 0, NULL);
+    mount_at("devtmpfs", "/system/dev", "devtmpfs", 0, NULL);
+    mount_at("devpts", "/system/dev/pts", "devpts", 0, NULL);
     snprintf(options, sizeof options, "size=%s", setting("shm"));
-    mount_at("tmpfs", "/root/dev/shm", "tmpfs", 0, options);
-    mount_at("tmpfs", "/root/run", "tmpfs", 0, "mode=755");
-    mount_at("out", "/root/out", "9p", 0, p9_options);
-    if (chroot("/root") != 0 || chdir("/") != 0) {
+    mount_at("tmpfs", "/system/dev/shm", "tmpfs", 0, options);
+    mount_at("tmpfs", "/system/run", "tmpfs", 0, "mode=755");
+    mount_at("out", "/system/out", "9p", 0, p9_options);
+    if (chroot("/system") != 0 || chdir("/") != 0) {
         give_up("cannot enter the host's root");
     }
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("init.c")
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-EMPTY = ("dev", "lower", "writes", "root")  # where init mounts
+EMPTY = ("dev", "lower", "writes", "system")  # where init mounts
 INSMOD = "insmod "
 
 

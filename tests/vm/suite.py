@@ -17,7 +17,7 @@ from tests.vm import hosts
 
 HOSTS = 3
 BINARIES = os.environ.get("MU_TEST_BINARIES", "build/tests")
-PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--no-header")
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--no-header", "--durations=5")
 DEVICES = ",".join(hosts.Host(number).rdma_device for number in range(1, HOSTS + 1))
 # Those of the fault tests that are about what happens between replicas, whatever the fabric.
 FAULTS = (

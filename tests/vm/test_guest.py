@@ -27,7 +27,7 @@ TROUBLES = [
     "<4>[   12.3] Oops: 0002 [#1] PREEMPT SMP",
     "<4>[   12.3] general protection fault, probably for non-canonical address 0xdead: 0000 [#1]",
     "<4>[   12.3] Call Trace:",
-    "<4>[   12.3] WARNING: possible circular locking dependency detected",
+    "<4>[   12.3] INFO: possible circular locking dependency detected",
     "<3>[   12.3] INFO: task kworker/0:1:12 blocked for more than 120 seconds.",
     "<3>[   12.3] BUG: KASAN: use-after-free in rxe_completer",
     "<3>[   12.3] Out of memory: Killed process 80 (python)",

@@ -4,7 +4,7 @@
 //     probe rxe1 rxe2        ->  status 0 applied 1
 //
 // Both ends live in this process, so nothing needs to be exchanged, and what crosses the cables is the write and its
-// acknowledgement. A lost packet is sent again for half a second: a lasting cut is status 12 (transport retries exceeded).
+// acknowledgement. A lost packet is sent again for half a second: a lasting cut is status 12.
 // Not seven times, which soft devices take for ever: that is why ibv_rc_pingpong is no witness of a cut.
 #include <infiniband/verbs.h>
 #include <stdint.h>

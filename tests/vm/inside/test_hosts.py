@@ -81,7 +81,7 @@ def test_a_cut_host_is_alone(write: Write) -> None:
 
 
 def test_a_cut_of_one_way(write: Write) -> None:
-    """With one direction cut, writes that way are lost, and writes the other way land unheard; others notice nothing."""
+    """With one direction cut, writes that way are lost, writes the other way land unheard; others notice nothing."""
     hosts.cut_one_way(ONE, TWO)
     assert write(ONE, TWO) == LOST
     assert write(TWO, ONE) == UNHEARD
