@@ -110,9 +110,8 @@ def ask_pause(directory: str, cluster: str, replica_id: int, paused: bool) -> bo
     """Ask a live replica on this machine to stop (or resume) its heartbeat; False if there is none."""
 
 def max_command(log_bytes: int) -> int: ...
-
 def look_for_verbs(device: str = "", port: int = 0, gid_index: int = -1, mtu: int = 0) -> dict[str, Any]:
-    """The RDMA ports of this machine (device, port, state, gid, gid_index, active_mtu, soft), and why none can be used."""
+    """RDMA ports here (device, port, state, gid, gid_index, active_mtu, soft), and the problem, if none can be used."""
 
 def measure_permission(device: str, log_bytes: int, rounds: int) -> dict[str, list[int]]:
     """How long changes of a permission take, in ns: "flags", "restart", "replace", "register"."""

@@ -195,7 +195,6 @@ class Cluster:
             if not least <= getattr(self, key) < 2**31:
                 raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least} and below 2³¹.")
 
-
     def _check_rdma(self) -> None:
         if self.rdma_mtu not in RDMA_MTUS:
             raise ConfigError(f"rdma_mtu: {self.rdma_mtu} is not one of {', '.join(map(str, RDMA_MTUS))}.")

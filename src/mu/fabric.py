@@ -88,6 +88,23 @@ def fabrics(directory: str = "/dev/shm") -> list[FabricReport]:
     return [shm, verbs]
 
 
+def permission_times(device: str, log_bytes: int, rounds: int) -> dict[str, list[int]]:
+    """How long each way of changing a write permission takes on an RDMA device.
+
+    Args:
+        device: as `fabrics` names it; "": the first with an active port.
+        log_bytes: the size of the log.
+        rounds: how often each.
+
+    Returns:
+        Samples in ns: "flags" (of a queue pair), "restart" (of one), "replace" (by a new one), "register" (the log).
+
+    Raises:
+        MuError: there is no RDMA device, or it refuses.
+    """
+    return _core.measure_permission(device, log_bytes, rounds)
+
+
 def peek(cluster: Cluster, replica_id: int) -> Glimpse | None:
     """What a replica publishes; None if it has no segment here (it does not run, or elsewhere)."""
     values = _core.peek(cluster.directory, cluster.name, cluster.require_member(replica_id))

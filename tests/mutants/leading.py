@@ -183,6 +183,30 @@ MUTANTS = [
         ),
     ),
     safety(
+        "refused-yet-proposed",
+        "What is refused was not proposed: Indeterminate is said where the outcome is open, and only there.",
+        Edit(
+            REPLICATOR,
+            """    if (!enough_confirmed()) {
+        return Outcome::no_majority;
+    }
+    std::uint64_t const bytes = slot_bytes(static_cast<std::uint32_t>(prefix.size() + body.size()));
+    if (!make_room(bytes, reserve())) {
+        return Outcome::no_room;
+    }
+    append_pad_if_needed(bytes);
+    append_slot(kind, prefix, body);
+    return Outcome::ok;""",
+            """    std::uint64_t const bytes = slot_bytes(static_cast<std::uint32_t>(prefix.size() + body.size()));
+    if (!make_room(bytes, reserve())) {
+        return Outcome::no_room;
+    }
+    append_pad_if_needed(bytes);
+    append_slot(kind, prefix, body);
+    return enough_confirmed() ? Outcome::ok : Outcome::no_majority;""",
+        ),
+    ),
+    safety(
         "recycles-past-the-slowest",
         "The ring is reused only up to what all confirmed followers have applied.",
         Edit(

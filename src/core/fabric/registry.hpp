@@ -32,7 +32,10 @@ public:
 
     [[nodiscard]] bool set(std::string const& name, std::string const& text) override;
     [[nodiscard]] bool get(std::vector<std::string> const& names, std::vector<std::string>& texts) override;
-    [[nodiscard]] std::string describe() const override { return host_ + ":" + port_; }
+    [[nodiscard]] std::string describe() const override {
+        bool const v6 = host_.find(':') != std::string::npos;
+        return (v6 ? "[" + host_ + "]" : host_) + ":" + port_;
+    }
 
 private:
     [[nodiscard]] bool connect_if_needed();

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "simulation/cluster.hpp"
@@ -35,9 +36,18 @@ public:
     // What clients have seen: the end of what was acknowledged or read.
     [[nodiscard]] Offset seen_end() const noexcept { return std::max(acknowledged_end_, read_end_); }
 
-    void proposed(std::uint64_t command) {
+    // From the moment on at which its leader is asked: others may find it in the logs before that one has answered.
+    // Whether it is asked for the first time.
+    bool proposed(std::uint64_t command) {
         if (commands_.size() <= command) commands_.resize(command + 1);
-        commands_[command].proposed = true;
+        return !std::exchange(commands_[command].proposed, true);
+    }
+    // What is refused was not proposed: nobody has executed it, and nobody ever may.
+    void refused(std::uint64_t command) {
+        commands_[command].proposed = false;
+        if (commands_[command].executed) {
+            fail("invalid: command " + std::to_string(command) + " was refused, and yet executed");
+        }
     }
     // `after`: what had been acknowledged when it was proposed.
     void acknowledged(std::uint64_t command, Proposal under, Offset end, Offset after) {

@@ -165,13 +165,14 @@ void Walk::propose_some(ReplicaId id) {
     same.fill(Recorder::padding_of(command.number));
     std::span<std::byte const> const rest =
         plan_.cluster.machine ? std::span<std::byte const>(commands_of_storms_) : std::span(same).first(padding);
-    judge_.proposed(command.number);
+    bool const for_the_first_time = judge_.proposed(command.number);
     bool const with_session = command.session != 0;
     if (with_session) sessions_[command.session - 1].in_flight = true;
     if (cluster_.propose(id, command.number, rest, session) == Outcome::ok) {
         offered(id, command);
-    } else if (with_session) {
-        sessions_[command.session - 1].in_flight = false;
+    } else {
+        if (with_session) sessions_[command.session - 1].in_flight = false;
+        if (for_the_first_time) judge_.refused(command.number);
     }
     if (dice_.one_in(2)) cluster_.replica(id).advance();
     if (dice_.one_in(4)) cluster_.replica(id).execute_decided(nullptr);
@@ -180,7 +181,6 @@ void Walk::propose_some(ReplicaId id) {
 
 void Walk::offered(ReplicaId id, Command command) {
     Replicator const& replicator = cluster_.replica(id).replicator();
-    judge_.proposed(command.number);
     command.proposal = replicator.proposal();
     command.end = replicator.tail();
     lives_[id].in_flight.push_back(command);
@@ -193,10 +193,14 @@ Walk::Proposed Walk::propose(ReplicaId id, std::span<std::byte const> command) {
     offer.number = next_command_++;
     offer.after = judge_.acknowledged_end();
     offer.by_hand = true;
+    judge_.proposed(offer.number);
     // Without a state machine commands are numbers only.
     Outcome const outcome =
         cluster_.propose(id, offer.number, plan_.cluster.machine ? command : std::span<std::byte const>());
-    if (outcome != Outcome::ok) return {outcome, 0};
+    if (outcome != Outcome::ok) {
+        judge_.refused(offer.number);
+        return {outcome, 0};
+    }
     fates_[offer.number] = Fate::open;
     offered(id, offer);
     after_plane(id);

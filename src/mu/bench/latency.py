@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mu.bench import inside, machine
+from mu.bench.perftest import write_latency_us
 from mu.bench.statistics import clock_tick, quantiles
+from mu.cluster import Cluster
 from mu.errors import NotLeader
+from mu.fabric import fabrics
 from mu.testing import LocalCluster
 
 T = TypeVar("T")
@@ -75,6 +78,7 @@ def measure_latency(
             samples.floor += at_leader(cluster, samples, inside.floor_latencies, payload, part)
             progress((turn + 1) / rounds)
         cores, fabric = cluster.cluster.chosen_cores, cluster.cluster.fabric
+        beside = _perftest(cluster.cluster, payload) if fabric == "verbs" else {}
     tick = clock_tick(samples.native)
     native, python, floor = (quantiles(each, tick=tick) for each in (samples.native, samples.python, samples.floor))
     return {
@@ -90,8 +94,20 @@ def measure_latency(
         "python_adds_ns": {"p50": python["p50"] - native["p50"]},
         "clock_tick_ns": tick,
         "leader_changes": samples.leader_changes,
+        **beside,
         "machine": machine.facts(cores),
     }, samples
+
+
+def _perftest(cluster: Cluster, payload: int) -> dict[str, float]:
+    """What `ib_write_lat` says of a write of that size between the first two replicas' devices, if it is here."""
+    devices = [cluster.rdma_device.replace("{id}", str(each)) for each in cluster.replicas[:2]]
+    ports = {port["device"]: port for report in fabrics() for port in report.ports if port["state"] == "active"}
+    devices = [each or next(iter(ports), "") for each in devices]
+    if len(devices) < 2 or not all(each in ports for each in devices):
+        return {}
+    latency_us = write_latency_us(devices[1], devices[0], ports[devices[0]]["gid_index"], payload)
+    return {} if latency_us is None else {"ib_write_lat_ns": latency_us * 1000}
 
 
 def at_leader(cluster: LocalCluster, samples: Latencies, function: Callable[..., T], *args: Any) -> T:

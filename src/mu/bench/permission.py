@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from mu import _core
+from mu import fabric
 from mu.bench import machine
 from mu.bench.statistics import quantiles
 
@@ -40,7 +40,7 @@ def measure_permission(
     """
     sizes = []
     for done, size in enumerate(log_bytes):
-        times = _core.measure_permission(device, size, rounds)
+        times = fabric.permission_times(device, size, rounds)
         sizes.append({"log_bytes": size, **{f"{name}_ns": quantiles(times[name]) for name in METHODS}})
         progress((done + 1) / len(log_bytes))
     return {"rounds": rounds, "device": device, "sizes": sizes, "machine": machine.facts("shared")}

@@ -22,6 +22,9 @@ Payload = Annotated[int, typer.Option(min=1, help="Bytes of a command.")]
 Outstanding = Annotated[int, typer.Option(min=1, help="Proposals under way at once.")]
 Count = Annotated[int, typer.Option(min=1, help="How many commands.")]
 Cores = Annotated[str, typer.Option(help="How planes wait: auto, shared or dedicated.")]
+RdmaDevice = Annotated[
+    str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  [the first active one]")
+]
 LogBytes = Annotated[int, typer.Option(help="Bytes of the log; a power of two.")]
 JsonFile = Annotated[str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")]
 
@@ -37,6 +40,7 @@ def latency(
     count: Count = 100_000,
     cores: Cores = "auto",
     log_bytes: LogBytes = ONE_MIB,
+    rdma_device: RdmaDevice = "",
     json_file: JsonFile = None,
     dump: Annotated[
         bool, typer.Option("--dump", help="Write dump-st-<payload>-<outstanding>.txt: one latency in ns a line.")
@@ -54,6 +58,7 @@ def latency(
             count=count,
             progress=progress,
             fabric=fabric,
+            rdma_device=rdma_device,
             cores=cores,
             log_bytes=log_bytes,
         )
@@ -67,6 +72,8 @@ def latency(
             f"native is {result['ratio_to_floor']['p50']:.2f} × the floor at p50;"
             f" Python adds {duration(result['python_adds_ns']['p50'])}"
         )
+        if "ib_write_lat_ns" in result:
+            say(f"ib_write_lat, one write of {payload} bytes: {duration(result['ib_write_lat_ns'])}")
         _machine(result)
 
 
@@ -81,6 +88,7 @@ def throughput(
     laps: Annotated[int, typer.Option(min=0, help="Also go so often round the log, without a pause.")] = 0,
     cores: Cores = "auto",
     log_bytes: LogBytes = ONE_MIB,
+    rdma_device: RdmaDevice = "",
     json_file: JsonFile = None,
 ) -> None:
     """As many commands as possible: in batches, several outstanding, natively and from Python.
@@ -97,6 +105,7 @@ def throughput(
             laps=laps,
             progress=progress,
             fabric=fabric,
+            rdma_device=rdma_device,
             cores=cores,
             log_bytes=log_bytes,
         )
@@ -125,6 +134,7 @@ def failover(
     replicas: Annotated[int, typer.Option(min=3, max=15, help="How many replicas.")] = 3,
     payload: Annotated[int, typer.Option(min=16, help="Bytes of a command.")] = 64,
     cores: Cores = "auto",
+    rdma_device: RdmaDevice = "",
     json_file: JsonFile = None,
 ) -> None:
     """The leader fails under load, again and again: how long until another one decides; and nothing is lost.
@@ -141,6 +151,7 @@ def failover(
             payload=payload,
             progress=progress,
             fabric=fabric,
+            rdma_device=rdma_device,
             cores=cores,
         )
     if not _only_json(result, json_file):
