@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Tests that need more than any machine has: the variable that says it is there (./dev vm sets it) -> where they stand.
 ELSEWHERE = {
-    "MU_GUEST": ["vm/inside"],  # the guest: several hosts, soft RDMA devices
+    "MU_GUEST": ["vm/inside", "verbs"],  # the guest: several hosts, soft RDMA devices
     "MU_VM": ["vm/outside"],  # what boots a guest
 }
 collect_ignore = [place for variable, places in ELSEWHERE.items() if variable not in os.environ for place in places]

@@ -62,7 +62,7 @@ def test_the_command_prints_a_table_and_json(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("key", "value"), [("rdma_mtu", 1500), ("rdma_port", 256), ("rdma_gid_index", -2)])
-def test_what_no_port_can_have_is_refused(key: str, value: int) -> None:
+def test_what_no_port_can_have_is_refused(key: str, value: Any) -> None:
     """An MTU that is none, a port or a GID index out of range: a ConfigError that names the key."""
     with pytest.raises(mu.ConfigError, match=key):
         mu.Cluster.load(environment={}, **{key: value})

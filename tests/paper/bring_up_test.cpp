@@ -124,7 +124,7 @@ TEST_CASE("(b) Without a majority of the others the record is not decided, and t
     cluster.run(2000);
     CHECK_FALSE(cluster.is_up(3));
     CHECK(cluster.world.fabric(3).permission() == kNoProposal);
-    CHECK(cluster.replicator(1).writers().size() == 1);
+    CHECK(cluster.replicator(1).writers().size() <= 1);  // none, when it has given up leading
     CHECK(cluster.propose(1, "x") != Outcome::ok);
 }
 

@@ -40,6 +40,7 @@ SUITES = [
     Suite("hosts", (*PYTEST, "tests/vm/inside")),
     Suite("verbs", ("env", f"MU_VERBS_DEVICES={DEVICES}", f"{BINARIES}/mu_verbs_tests", "--duration=true")),
     Suite("faults", ("env", "MU_FAULTS_FABRIC=verbs", "MU_FAULTS_SECONDS=30", *PYTEST, *FAULTS)),
+    Suite("network", (*PYTEST, "tests/verbs")),
 ]
 
 

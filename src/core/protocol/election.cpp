@@ -152,7 +152,8 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     } else if (now - lapped_since_ > settings_.transfer_timeout) {
         shared_.lapped.store(false, std::memory_order_release);
     }
-    eligible = eligible && !shared_.lapped.load(std::memory_order_acquire);
+    eligible =
+        eligible && !shared_.lapped.load(std::memory_order_acquire) && !shared_.unheard.load(std::memory_order_acquire);
     shared_.eligible.store(eligible, std::memory_order_release);
     store_word(own_.eligible, eligible && may_lead() && !stuck_ ? 1 : 0);
 }

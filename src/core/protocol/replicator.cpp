@@ -37,13 +37,20 @@ void Replicator::step(Nanoseconds now) {
                 shared_.lapped.store(false, std::memory_order_release);
             }
             heed_deaths();
+            if (now >= gives_way_until_) {
+                shared_.unheard.store(false, std::memory_order_release);
+            }
             if (should_lead() && now >= next_attempt_) {
                 start_takeover(now);
             }
             break;
         case Stage::requesting:
-            if (now - started_at_ > settings_.grant_timeout || !should_lead() ||
-                (followers_[settings_.self].is_granted() && lost_own_permission())) {
+            if (now - started_at_ > settings_.grant_timeout) {
+                if (++asked_in_vain_ >= kPatience) {
+                    give_way();
+                }
+                abort();
+            } else if (!should_lead() || (followers_[settings_.self].is_granted() && lost_own_permission())) {
                 abort();
             } else {
                 read_grants(now);
@@ -60,6 +67,11 @@ void Replicator::step(Nanoseconds now) {
         case Stage::sealing:
         case Stage::leading:
             if (lost_own_permission()) {
+                abort();
+                break;
+            }
+            if (alone_for_too_long()) {
+                give_way();
                 abort();
                 break;
             }
@@ -91,6 +103,25 @@ bool Replicator::should_lead() const noexcept {
         }
     }
     return false;
+}
+
+// A leader that its followers do not answer may be the only one who does not know that another one leads, or who keeps
+// others from leading: they still see its heartbeat.
+bool Replicator::alone_for_too_long() noexcept {
+    if (counted_.size() >= settings_.majority()) {
+        alone_since_ = 0;
+    } else if (alone_since_ == 0) {
+        alone_since_ = now_;
+    }
+    return alone_since_ != 0 && now_ - alone_since_ > kPatience * settings_.grant_timeout;
+}
+
+// For a while this replica is not eligible: if anybody else is heard, it is his turn. If nobody is, nothing is lost.
+void Replicator::give_way() noexcept {
+    asked_in_vain_ = 0;
+    alone_since_ = 0;
+    gives_way_until_ = now_ + kGivesWayFor * settings_.grant_timeout;
+    shared_.unheard.store(true, std::memory_order_release);
 }
 
 // A death is news: whatever made earlier attempts fail, this one should not wait for it.
@@ -292,6 +323,7 @@ void Replicator::decide(Offset by_majority) {
     if (stage_ == Stage::sealing) {
         stage_ = Stage::leading;
         backoff_ = 0;
+        asked_in_vain_ = 0;
         took_over_in_ = now_ - started_at_;
         ++takeovers_;
         store_word(region_.own.leading, tenure_.proposal);

@@ -136,6 +136,9 @@ public:
 private:
     // Until a peer that took this replica for dead has seen so many heartbeats that it takes it for alive again.
     static constexpr Nanoseconds kDeposedBeats = 10;
+    // Time limits of a grant that pass without an answer of a majority until this replica gives way, and for how many.
+    static constexpr int kPatience = 3;
+    static constexpr int kGivesWayFor = 10;
 
     // takeover.cpp
     void start_takeover(Nanoseconds now);
@@ -176,6 +179,8 @@ private:
     void write_to_all(Gather const& slot, Offset at, Offset end);
     [[nodiscard]] bool should_lead() const noexcept;
     void heed_deaths() noexcept;
+    [[nodiscard]] bool alone_for_too_long() noexcept;
+    void give_way() noexcept;
     void take_in_refusals();
     void write_failed(ReplicaId replica);
     void append_pad_if_needed(std::uint64_t bytes);
@@ -227,6 +232,9 @@ private:
     ReplicaId joiner_ = kNobody;
     Offset joiner_holds_ = 0;
     Nanoseconds blocked_since_ = 0;
+    Nanoseconds alone_since_ = 0;  // without a majority of followers; 0: not alone
+    Nanoseconds gives_way_until_ = 0;
+    int asked_in_vain_ = 0;  // takeovers in a row to which no majority answered anything
     Nanoseconds started_at_ = 0;
     Nanoseconds next_attempt_ = 0;
     Nanoseconds backoff_ = 0;

@@ -49,6 +49,7 @@ struct Shared {
     std::atomic<bool> joined{false};         // formed or admitted: incarnations are known
     std::atomic<bool> eligible{false};       // election's opinion of this replica
     std::atomic<bool> lapped{false};         // a takeover found that this log does not reach the others'
+    std::atomic<bool> unheard{false};        // has asked in vain: no majority answers this replica
     std::atomic<bool> halted{false};         // lost an invariant of its own state machine: must not go on
     std::atomic<Proposal> highest_seen{kNoProposal};
     std::atomic<Nanoseconds> active_at{0};  // when a slot was last appended or found

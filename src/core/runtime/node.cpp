@@ -205,7 +205,10 @@ bool Node::worth_waiting(Outcome outcome) const noexcept {
         return false;
     }
     if (outcome == Outcome::not_leader) {
-        return replica_.shared().leader.load(std::memory_order_acquire) == options_.settings.self &&
+        // One that nobody answers cannot say who leads; it may be answered in time.
+        Shared const& shared = replica_.shared();
+        bool const unheard = shared.unheard.load(std::memory_order_acquire);
+        return (unheard || shared.leader.load(std::memory_order_acquire) == options_.settings.self) &&
                !failed_.load(std::memory_order_relaxed);
     }
     return outcome == Outcome::no_room || outcome == Outcome::no_majority;
