@@ -229,6 +229,7 @@ void Node::run(ClientRequest& request, Nanoseconds deadline) {
         if (lock_.try_lock()) {
             see_through(request, queued, monotonic_now() >= deadline);
             release();
+            lock_.give_way();
         } else if (!queued && request.offset == 0) {
             enqueue(request);
             queued = true;

@@ -1,5 +1,6 @@
 // Whoever holds the replication plane: its thread, or a caller that proposes. Taking it is one atomic exchange and
-// letting go a plain store: nobody is woken, because whoever waits looks again by itself, ever more seldom.
+// letting go a plain store: nobody is woken, because whoever waits looks again by itself, ever more seldom. Whoever takes
+// it again and again (a caller that waits for completions) lets those who wait for it come first: give_way().
 #pragma once
 
 #include <atomic>
@@ -22,6 +23,10 @@ public:
         return !held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire);
     }
     void lock() noexcept {
+        if (try_lock()) {
+            return;
+        }
+        waiting_.fetch_add(1, std::memory_order_relaxed);
         for (int i = 0; !try_lock(); ++i) {
             if (i < kSpins) {
                 cpu_relax();
@@ -29,12 +34,21 @@ public:
                 std::this_thread::sleep_for(std::chrono::microseconds(i < 2 * kSpins ? 2 : 20));
             }
         }
+        waiting_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    // Not holding it.
+    void give_way() const noexcept {
+        for (int i = 0; i < kGivesWay && waiting_.load(std::memory_order_relaxed) != 0; ++i) {
+            std::this_thread::sleep_for(std::chrono::microseconds(20));
+        }
     }
     void unlock() noexcept { held_.store(false, std::memory_order_release); }
 
 private:
     static constexpr int kSpins = 100;
+    static constexpr int kGivesWay = 50;
     std::atomic<bool> held_{false};
+    std::atomic<int> waiting_{0};
 };
 
 }  // namespace mu

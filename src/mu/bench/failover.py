@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mu.bench import machine
+from mu.bench import inside, machine
 from mu.bench.statistics import quantiles
 from mu.errors import MuError
 from mu.testing import Ledger, Load, LoadSpec, LocalCluster, lost_commands
@@ -41,6 +41,7 @@ def measure_failover(
     fault: str = "kill",
     replicas: int = 3,
     payload: int = 64,
+    rate: float = 0.0,
     progress: Progress = lambda _: None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -51,13 +52,15 @@ def measure_failover(
         fault: kill (SIGKILL, then a restart), stop (SIGSTOP, then SIGCONT) or pause (no heartbeat for a while).
         replicas: how many.
         payload: bytes of a command, at least 16.
+        rate: commands a second; 0: one after the other, as fast as they are answered.
         progress: called with the part that is done, 0 … 1.
         options: keys of Cluster.
     """
     if fault not in FAULTS:
         raise ValueError(f"fault: {fault!r} is not one of {', '.join(FAULTS)}")
     measured = Rounds()
-    with LocalCluster(replicas, Ledger, **options) as cluster, cluster.load(LoadSpec(size=payload)) as load:
+    options = {"timeout_ms": inside.WAIT_MS, **options}  # of what is asked beside the load
+    with LocalCluster(replicas, Ledger, **options) as cluster, cluster.load(LoadSpec(size=payload, rate=rate)) as load:
         for number in range(rounds):
             victim = _wait_for_load(cluster, load)
             _one_round(cluster, load, victim, fault, measured)

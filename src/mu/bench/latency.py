@@ -78,7 +78,7 @@ def measure_latency(
             samples.floor += at_leader(cluster, samples, inside.floor_latencies, payload, part)
             progress((turn + 1) / rounds)
         cores, fabric = cluster.cluster.chosen_cores, cluster.cluster.fabric
-        beside = _perftest(cluster.cluster, payload) if fabric == "verbs" else {}
+    beside = _perftest(cluster.cluster, payload) if fabric == "verbs" else {}
     tick = clock_tick(samples.native)
     native, python, floor = (quantiles(each, tick=tick) for each in (samples.native, samples.python, samples.floor))
     return {

@@ -114,7 +114,7 @@ def throughput(
     nanoseconds = round(result["seconds"] * 1e9)
     say(f"Replicated {result['commands']} commands of size {payload} bytes in {nanoseconds} ns")
     say(
-        f"native {result['native_per_us']:.1f} commands a µs, Python {result['python_per_us']:.1f}"
+        f"native {result['native_per_us']:.3g} commands a µs, Python {result['python_per_us']:.3g}"
         f" ({replicas} replicas, batches of {batch}, {outstanding} outstanding, {fabric})"
     )
     if "laps" in result:
@@ -133,6 +133,7 @@ def failover(
     fabric: Fabric = "shm",
     replicas: Annotated[int, typer.Option(min=3, max=15, help="How many replicas.")] = 3,
     payload: Annotated[int, typer.Option(min=16, help="Bytes of a command.")] = 64,
+    rate: Annotated[float, typer.Option(min=0, help="Commands a second; 0: as fast as possible.")] = 0.0,
     cores: Cores = "auto",
     rdma_device: RdmaDevice = "",
     json_file: JsonFile = None,
@@ -149,6 +150,7 @@ def failover(
             fault=fault,
             replicas=replicas,
             payload=payload,
+            rate=rate,
             progress=progress,
             fabric=fabric,
             rdma_device=rdma_device,
