@@ -92,13 +92,13 @@ mu::NodeOptions options_of(mu_options const& given) {
     if (given.stall_limit_ms != 0) {
         settings.stall_limit = given.stall_limit_ms * mu::kMillisecond;
     }
-    options.shm.cluster = given.cluster;
-    options.shm.cluster_key = given.cluster_key;
-    options.shm.replica = given.replica_id;
-    options.shm.members = settings.members;
-    options.shm.ring_bytes = given.log_bytes != 0 ? given.log_bytes : kDefaultLogBytes;
+    options.endpoint.cluster = given.cluster;
+    options.endpoint.cluster_key = given.cluster_key;
+    options.endpoint.replica = given.replica_id;
+    options.endpoint.members = settings.members;
+    options.endpoint.ring_bytes = given.log_bytes != 0 ? given.log_bytes : kDefaultLogBytes;
     if (given.directory != nullptr) {
-        options.shm.directory = given.directory;
+        options.endpoint.directory = given.directory;
     }
     return options;
 }
@@ -202,9 +202,7 @@ mu_outcome mu_confirm(mu_node* node, int64_t timeout_ns, uint64_t* tenure) {
 
 bool mu_leads(mu_node const* node) { return node->node.replica().leads(); }
 
-uint32_t mu_leader(mu_node const* node) {
-    return node->node.replica().shared().leader.load(std::memory_order_acquire);
-}
+uint32_t mu_leader(mu_node const* node) { return node->node.replica().shared().leader.load(std::memory_order_acquire); }
 
 size_t mu_max_command(mu_node const* node) { return node->node.max_command(); }
 
@@ -230,8 +228,8 @@ void mu_status(mu_node* node, mu_status_t* status) {
         .paused = shared.paused.load(std::memory_order_acquire),
         .tenure = replica.replicator().proposal(),
         .applied = replica.executor().applied().offset,
-        .decided =
-            std::max({replica.replicator().decided(), replica.replayer().decided(), replica.executor().applied().offset}),
+        .decided = std::max(
+            {replica.replicator().decided(), replica.replayer().decided(), replica.executor().applied().offset}),
         .sequence = node->machine.sequence(),
         .confirmed = static_cast<std::uint32_t>(replica.replicator().writers().size()),
         .alive = shared.alive.load(std::memory_order_acquire) | (1U << replica.settings().self),

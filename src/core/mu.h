@@ -69,14 +69,14 @@ typedef struct mu_options {
     uint32_t replica_id;
     uint32_t const* members; /* all replicas' ids, this one's included */
     size_t member_count;
-    char const* fabric;           /* NULL: "shm" */
-    char const* directory;        /* of the segments; NULL: /dev/shm */
-    uint64_t log_bytes;           /* the ring: a power of two; 0: 1 MiB */
-    bool dedicated_cores;         /* a core for every thread: spin */
-    bool idle_commit_off;         /* followers learn of the last command only with the next one */
-    uint32_t commit_idle_us;      /* else: after so long without a proposal; 0: 100 */
-    uint32_t stall_limit_ms;      /* a follower that holds up the log for longer is dropped; 0: 500 */
-    bool stands_aside;            /* as if mu_stand_aside(node, true) had been called before anything else */
+    char const* fabric;      /* NULL: "shm" */
+    char const* directory;   /* of the segments; NULL: /dev/shm */
+    uint64_t log_bytes;      /* the ring: a power of two; 0: 1 MiB */
+    bool dedicated_cores;    /* a core for every thread: spin */
+    bool idle_commit_off;    /* followers learn of the last command only with the next one */
+    uint32_t commit_idle_us; /* else: after so long without a proposal; 0: 100 */
+    uint32_t stall_limit_ms; /* a follower that holds up the log for longer is dropped; 0: 500 */
+    bool stands_aside;       /* as if mu_stand_aside(node, true) had been called before anything else */
 } mu_options;
 
 /* Brings a replica up. NULL: mu_last_error says why, and nothing of a running cluster was changed. */

@@ -47,44 +47,44 @@ using EventCallback = void (*)(RedisModuleCtx*, Event, std::uint64_t, void*);
 using DescriptorCallback = void (*)(int, void*, int);
 
 // Name in Redis, return type, parameters: one line a function.
-#define MU_REDIS_FUNCTIONS(X)                                                                                     \
-    X(SetModuleAttribs, void, (RedisModuleCtx*, char const*, int, int))                                           \
-    X(CreateCommand, int, (RedisModuleCtx*, char const*, Command, char const*, int, int, int))                    \
-    X(RegisterCommandFilter, RedisModuleCommandFilter*, (RedisModuleCtx*, Filter, int))                           \
-    X(CommandFilterArgsCount, int, (RedisModuleCommandFilterCtx*))                                                \
-    X(CommandFilterArgGet, RedisModuleString*, (RedisModuleCommandFilterCtx*, int))                               \
-    X(CommandFilterArgReplace, int, (RedisModuleCommandFilterCtx*, int, RedisModuleString*))                      \
-    X(CommandFilterArgInsert, int, (RedisModuleCommandFilterCtx*, int, RedisModuleString*))                       \
-    X(CommandFilterArgDelete, int, (RedisModuleCommandFilterCtx*, int))                                           \
-    X(CreateString, RedisModuleString*, (RedisModuleCtx*, char const*, std::size_t))                              \
-    X(StringPtrLen, char const*, (RedisModuleString const*, std::size_t*))                                        \
-    X(StringToLongLong, int, (RedisModuleString const*, long long*))                                              \
-    X(ReplyWithError, int, (RedisModuleCtx*, char const*))                                                        \
-    X(ReplyWithSimpleString, int, (RedisModuleCtx*, char const*))                                                 \
-    X(ReplyWithLongLong, int, (RedisModuleCtx*, long long))                                                       \
-    X(ReplyWithArray, int, (RedisModuleCtx*, long))                                                               \
-    X(ReplyWithMap, int, (RedisModuleCtx*, long))                                                                 \
-    X(ReplyWithNull, int, (RedisModuleCtx*))                                                                      \
-    X(ReplyWithStringBuffer, int, (RedisModuleCtx*, char const*, std::size_t))                                    \
-    X(ReplyWithVerbatimString, int, (RedisModuleCtx*, char const*, std::size_t))                                  \
-    X(ReplyWithCallReply, int, (RedisModuleCtx*, RedisModuleCallReply*))                                          \
-    X(Call, RedisModuleCallReply*, (RedisModuleCtx*, char const*, char const*, ...))                              \
-    X(CallReplyType, int, (RedisModuleCallReply*))                                                                \
-    X(CallReplyStringPtr, char const*, (RedisModuleCallReply*, std::size_t*))                                     \
-    X(FreeCallReply, void, (RedisModuleCallReply*))                                                               \
-    X(Replicate, int, (RedisModuleCtx*, char const*, char const*, ...))                                           \
-    X(SelectDb, int, (RedisModuleCtx*, int))                                                                      \
-    X(GetContextFlags, int, (RedisModuleCtx*))                                                                    \
-    X(SubscribeToServerEvent, int, (RedisModuleCtx*, Event, EventCallback))                                       \
-    X(EventLoopAdd, int, (int, int, DescriptorCallback, void*))                                                   \
-    X(PublishMessage, int, (RedisModuleCtx*, RedisModuleString*, RedisModuleString*))                             \
-    X(GetServerInfo, RedisModuleServerInfoData*, (RedisModuleCtx*, char const*))                                  \
-    X(ServerInfoGetFieldSigned, long long, (RedisModuleServerInfoData*, char const*, int*))                       \
-    X(FreeServerInfo, void, (RedisModuleCtx*, RedisModuleServerInfoData*))                                        \
-    X(FreeString, void, (RedisModuleCtx*, RedisModuleString*))                                                    \
+#define MU_REDIS_FUNCTIONS(X)                                                                  \
+    X(SetModuleAttribs, void, (RedisModuleCtx*, char const*, int, int))                        \
+    X(CreateCommand, int, (RedisModuleCtx*, char const*, Command, char const*, int, int, int)) \
+    X(RegisterCommandFilter, RedisModuleCommandFilter*, (RedisModuleCtx*, Filter, int))        \
+    X(CommandFilterArgsCount, int, (RedisModuleCommandFilterCtx*))                             \
+    X(CommandFilterArgGet, RedisModuleString*, (RedisModuleCommandFilterCtx*, int))            \
+    X(CommandFilterArgReplace, int, (RedisModuleCommandFilterCtx*, int, RedisModuleString*))   \
+    X(CommandFilterArgInsert, int, (RedisModuleCommandFilterCtx*, int, RedisModuleString*))    \
+    X(CommandFilterArgDelete, int, (RedisModuleCommandFilterCtx*, int))                        \
+    X(CreateString, RedisModuleString*, (RedisModuleCtx*, char const*, std::size_t))           \
+    X(StringPtrLen, char const*, (RedisModuleString const*, std::size_t*))                     \
+    X(StringToLongLong, int, (RedisModuleString const*, long long*))                           \
+    X(ReplyWithError, int, (RedisModuleCtx*, char const*))                                     \
+    X(ReplyWithSimpleString, int, (RedisModuleCtx*, char const*))                              \
+    X(ReplyWithLongLong, int, (RedisModuleCtx*, long long))                                    \
+    X(ReplyWithArray, int, (RedisModuleCtx*, long))                                            \
+    X(ReplyWithMap, int, (RedisModuleCtx*, long))                                              \
+    X(ReplyWithNull, int, (RedisModuleCtx*))                                                   \
+    X(ReplyWithStringBuffer, int, (RedisModuleCtx*, char const*, std::size_t))                 \
+    X(ReplyWithVerbatimString, int, (RedisModuleCtx*, char const*, std::size_t))               \
+    X(ReplyWithCallReply, int, (RedisModuleCtx*, RedisModuleCallReply*))                       \
+    X(Call, RedisModuleCallReply*, (RedisModuleCtx*, char const*, char const*, ...))           \
+    X(CallReplyType, int, (RedisModuleCallReply*))                                             \
+    X(CallReplyStringPtr, char const*, (RedisModuleCallReply*, std::size_t*))                  \
+    X(FreeCallReply, void, (RedisModuleCallReply*))                                            \
+    X(Replicate, int, (RedisModuleCtx*, char const*, char const*, ...))                        \
+    X(SelectDb, int, (RedisModuleCtx*, int))                                                   \
+    X(GetContextFlags, int, (RedisModuleCtx*))                                                 \
+    X(SubscribeToServerEvent, int, (RedisModuleCtx*, Event, EventCallback))                    \
+    X(EventLoopAdd, int, (int, int, DescriptorCallback, void*))                                \
+    X(PublishMessage, int, (RedisModuleCtx*, RedisModuleString*, RedisModuleString*))          \
+    X(GetServerInfo, RedisModuleServerInfoData*, (RedisModuleCtx*, char const*))               \
+    X(ServerInfoGetFieldSigned, long long, (RedisModuleServerInfoData*, char const*, int*))    \
+    X(FreeServerInfo, void, (RedisModuleCtx*, RedisModuleServerInfoData*))                     \
+    X(FreeString, void, (RedisModuleCtx*, RedisModuleString*))                                 \
     X(Log, void, (RedisModuleCtx*, char const*, char const*, ...))
 
-#define MU_DECLARE(name, result, parameters) \
+#define MU_DECLARE(name, result, parameters)     \
     using name##Function = result(*) parameters; \
     inline name##Function name = nullptr;
 MU_REDIS_FUNCTIONS(MU_DECLARE)

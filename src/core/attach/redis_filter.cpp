@@ -55,12 +55,30 @@ void never(Context context) { refuse(context, Refusal::bypasses_log); }
 
 void config(Context context) {
     static std::unordered_set<std::string> const fixed{
-        "appendonly",        "appendfsync",       "no-appendfsync-on-rewrite", "auto-aof-rewrite-percentage",
-        "appenddirname",     "appendfilename",    "aof-timestamp-enabled",     "aof-use-rdb-preamble",
-        "replicaof",         "slaveof",           "replica-read-only",         "slave-read-only",
-        "dir",               "io-threads",        "io-threads-do-reads",       "replica-serve-stale-data",
-        "slave-serve-stale-data", "repl-timeout", "repl-diskless-load",        "repl-diskless-sync",
-        "masterauth",        "masteruser",        "repl-diskless-sync-delay",  "save",
+        "appendonly",
+        "appendfsync",
+        "no-appendfsync-on-rewrite",
+        "auto-aof-rewrite-percentage",
+        "appenddirname",
+        "appendfilename",
+        "aof-timestamp-enabled",
+        "aof-use-rdb-preamble",
+        "replicaof",
+        "slaveof",
+        "replica-read-only",
+        "slave-read-only",
+        "dir",
+        "io-threads",
+        "io-threads-do-reads",
+        "replica-serve-stale-data",
+        "slave-serve-stale-data",
+        "repl-timeout",
+        "repl-diskless-load",
+        "repl-diskless-sync",
+        "masterauth",
+        "masteruser",
+        "repl-diskless-sync-delay",
+        "save",
     };
     if (lower(argument(context, 1)) != "set") {
         return;
@@ -74,8 +92,8 @@ void config(Context context) {
 }
 
 void debug(Context context) {
-    static std::unordered_set<std::string> const loses{"reload", "loadaof", "restart", "crash-and-recover", "replicate",
-                                                       "set-disable-deny-scripts"};
+    static std::unordered_set<std::string> const loses{
+        "reload", "loadaof", "restart", "crash-and-recover", "replicate", "set-disable-deny-scripts"};
     if (loses.contains(lower(argument(context, 1)))) {
         refuse(context, Refusal::bypasses_log);
     }
@@ -111,8 +129,8 @@ using Look = void (*)(Context);
 
 std::unordered_map<std::string_view, Look> const& looked_at() {
     static std::unordered_map<std::string_view, Look> const table{
-        {"config", config},   {"debug", debug},     {"module", module}, {"eval", script},       {"eval_ro", script},
-        {"script", script},   {"function", script}, {"role", role},     {"info", info},         {"wait", wait},
+        {"config", config},   {"debug", debug},     {"module", module},  {"eval", script},        {"eval_ro", script},
+        {"script", script},   {"function", script}, {"role", role},      {"info", info},          {"wait", wait},
         {"replicaof", never}, {"slaveof", never},   {"failover", never}, {"bgrewriteaof", never}, {"cluster", never},
         {"psync", replica},   {"sync", replica},
     };
@@ -123,10 +141,10 @@ std::unordered_map<std::string_view, Look> const& looked_at() {
 
 bool touches_no_data(std::string const& name) {
     static std::unordered_set<std::string> const names{
-        "ping",       "echo",        "info",         "role",     "hello",    "auth",      "client",    "sentinel",
-        "subscribe",  "psubscribe",  "unsubscribe",  "command",  "config",   "acl",       "quit",      "reset",
-        "select",     "latency",     "slowlog",      "shutdown", "time",     "monitor",   "lolwut",    "punsubscribe",
-        "ssubscribe", "sunsubscribe", "replconf",    "discard",  "memory",   "module",    "debug",
+        "ping",       "echo",         "info",        "role",     "hello",  "auth",    "client", "sentinel",
+        "subscribe",  "psubscribe",   "unsubscribe", "command",  "config", "acl",     "quit",   "reset",
+        "select",     "latency",      "slowlog",     "shutdown", "time",   "monitor", "lolwut", "punsubscribe",
+        "ssubscribe", "sunsubscribe", "replconf",    "discard",  "memory", "module",  "debug",
     };
     return names.contains(name) || name.starts_with("mu.");
 }

@@ -16,12 +16,18 @@ constexpr std::size_t kFeedLimit = 64U << 20U;
 constexpr std::size_t kFeedTooLong = 4 * kFeedLimit;
 constexpr std::chrono::milliseconds kLongestWait{40};
 
+// What a follower lacks when the leader's log begins above its own (a member that has just been brought up leads, say):
+// usually what was decided in the last milliseconds. Without it redis would need a full synchronisation.
+constexpr std::size_t kHistoryBytes = 256U << 10U;
+constexpr std::size_t kHistoryBatches = 2048;
+
 struct SnapshotHead {
     std::uint64_t batches = 0;
     std::uint64_t reign = 0;
     std::uint64_t ruler = 0;
     std::uint64_t in_reign = 0;
     std::uint64_t parts = 0;
+    std::uint64_t history = 0;  // how many of the last batches follow
 };
 
 }  // namespace
@@ -48,11 +54,7 @@ bool Ledger::take_in(RecordHead const& head, std::span<std::byte const> bytes, s
     if (head.reign != reign_ || head.batch != in_reign_ + 1 || head.part != parts_) {
         return false;
     }
-    bool const own = reign_ == own_reign_;
-    bool const whole = parts_ == 0 && head.kind == RecordKind::last_part;
-    if (!own || !whole) {  // (parts of one's own are kept, too: a snapshot may come between two of them)
-        arriving_.insert(arriving_.end(), bytes.begin(), bytes.end());
-    }
+    arriving_.insert(arriving_.end(), bytes.begin(), bytes.end());
     if (head.kind == RecordKind::part) {
         ++parts_;
         return true;
@@ -60,23 +62,41 @@ bool Ledger::take_in(RecordHead const& head, std::span<std::byte const> bytes, s
     parts_ = 0;
     ++in_reign_;
     ++batches_;
+    count(reign_ == own_reign_, lock);
+    return true;
+}
+
+void Ledger::count(bool own, std::unique_lock<std::mutex>& lock) {
+    Batch const batch{batches_, std::make_shared<OwnedBytes const>(arriving_)};
+    arriving_.clear();
+    remember(batch);
     if (!own) {
-        feed(lock);
-        return true;
+        feed(batch);
+        hold_back(lock);
+        return;
     }
     own_counted_ = in_reign_;
-    arriving_.clear();
     if (trusted_) {
         executed_ = batches_;
         trim(executed_);
     }
-    return true;
 }
 
-void Ledger::feed(std::unique_lock<std::mutex>& lock) {
-    feed_bytes_ += arriving_.size();
-    feed_.push_back(Batch{batches_, std::move(arriving_)});
-    arriving_ = OwnedBytes{};
+void Ledger::remember(Batch batch) {
+    history_bytes_ += batch.bytes->size();
+    history_.push_back(std::move(batch));
+    while (history_bytes_ > kHistoryBytes || history_.size() > kHistoryBatches) {
+        history_bytes_ -= history_.front().bytes->size();
+        history_.pop_front();
+    }
+}
+
+void Ledger::feed(Batch batch) {
+    feed_bytes_ += batch.bytes->size();
+    feed_.push_back(std::move(batch));
+}
+
+void Ledger::hold_back(std::unique_lock<std::mutex>& lock) {
     trusted_ = trusted_ && feed_bytes_ <= kFeedTooLong;
     if (trusted_) {
         if (feed_bytes_ > kFeedLimit && !waited_) {
@@ -98,7 +118,7 @@ void Ledger::end_run() {
 
 void Ledger::trim(std::uint64_t number) {
     while (!feed_.empty() && feed_.front().number <= number) {
-        feed_bytes_ -= feed_.front().bytes.size();
+        feed_bytes_ -= feed_.front().bytes->size();
         feed_.pop_front();
     }
     base_ = std::max(base_, number);
@@ -109,16 +129,36 @@ void Ledger::snapshot(OwnedBytes& out) {
     std::lock_guard const lock(mutex_);
     // A batch that is arriving is part of the state: its last part may come after the snapshot.
     ByteWriter writer(out);
-    writer.put(SnapshotHead{batches_, reign_, ruler_, in_reign_, parts_});
+    writer.put(SnapshotHead{batches_, reign_, ruler_, in_reign_, parts_, history_.size()});
     writer.sized(arriving_);
+    for (Batch const& each : history_) {
+        writer.sized(*each.bytes);
+    }
 }
 
 bool Ledger::restore(std::span<std::byte const> snapshot) {
     ByteReader reader(snapshot);
     auto const head = reader.take<SnapshotHead>();
     std::span<std::byte const> const arriving = reader.sized();
-    MU_ASSERT(reader.finished());
     std::lock_guard const lock(mutex_);
+    std::uint64_t const first = head.batches - head.history + 1;
+    bool const connects = first <= batches_ + 1;
+    if (!connects) {
+        feed_.clear();
+        feed_bytes_ = 0;
+        base_ = head.batches;
+    }
+    history_.clear();
+    history_bytes_ = 0;
+    for (std::uint64_t number = first; number <= head.batches; ++number) {
+        std::span<std::byte const> const bytes = reader.sized();
+        Batch const batch{number, std::make_shared<OwnedBytes const>(bytes.begin(), bytes.end())};
+        remember(batch);
+        if (connects && number > batches_) {
+            feed(batch);
+        }
+    }
+    MU_ASSERT(reader.finished());
     batches_ = head.batches;
     reign_ = head.reign;
     ruler_ = static_cast<std::uint32_t>(head.ruler);
@@ -127,10 +167,7 @@ bool Ledger::restore(std::span<std::byte const> snapshot) {
     arriving_.assign(arriving.begin(), arriving.end());
     own_reign_ = 0;  // what became of a batch in doubt cannot be told any more: it counts as lost, which is safe
     own_counted_ = 0;
-    feed_.clear();
-    feed_bytes_ = 0;
-    base_ = batches_;
-    trusted_ = trusted_ && executed_ == batches_;
+    trusted_ = trusted_ && connects;
     drained_.notify_all();
     return trusted_;
 }
@@ -170,8 +207,8 @@ std::uint64_t Ledger::take(std::uint64_t after, std::size_t limit, OwnedBytes& o
     std::uint64_t last = after;
     for (std::size_t taken = 0; batch != feed_.end() && taken < limit; ++batch) {
         MU_ASSERT(batch->number == last + 1);
-        out.insert(out.end(), batch->bytes.begin(), batch->bytes.end());
-        taken += batch->bytes.size();
+        out.insert(out.end(), batch->bytes->begin(), batch->bytes->end());
+        taken += batch->bytes->size();
         last = batch->number;
     }
     return last;

@@ -1,9 +1,9 @@
 // What this replica knows of the decided batches: the state machine under Redis.
 //
 // Redis's data is not in here. What is: which reign is in force, how many batches have counted so far (a batch's
-// *number*), and, for the local redis, the batches that it has not executed yet (the *feed*). So a snapshot of the
-// engine is small, and says only which batch it stands for; the data of a redis that lacks older batches comes from
-// another redis (redis_role.hpp, joining).
+// *number*), the last few of them (the *history*), and, for the local redis, the batches that it has not executed yet
+// (the *feed*). So a snapshot of the engine is small: it says which batch it stands for, and helps a replica that lacks
+// only a few; the data of a redis that lacks more comes from another redis (redis_server.hpp, joining).
 //
 // Invariants: a batch counts on all replicas or on none, under the same number. The feed holds every batch after
 // `base` that did not come from the local redis itself. While the local redis is *trusted*, its data is exactly what
@@ -13,7 +13,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 
@@ -71,11 +71,14 @@ public:
 private:
     struct Batch {
         std::uint64_t number = 0;
-        OwnedBytes bytes;
+        std::shared_ptr<OwnedBytes const> bytes;
     };
 
     bool take_in(RecordHead const& head, std::span<std::byte const> bytes, std::unique_lock<std::mutex>& lock);
-    void feed(std::unique_lock<std::mutex>& lock);
+    void count(bool own, std::unique_lock<std::mutex>& lock);
+    void feed(Batch batch);
+    void hold_back(std::unique_lock<std::mutex>& lock);
+    void remember(Batch batch);
     void trim(std::uint64_t number);
 
     std::uint32_t replica_;
@@ -88,6 +91,8 @@ private:
     std::uint64_t in_reign_ = 0;  // batches that have counted in it
     std::uint64_t parts_ = 0;     // of the batch that is arriving
     OwnedBytes arriving_;
+    std::deque<Batch> history_;  // the last ones
+    std::size_t history_bytes_ = 0;
     // The local redis's.
     std::uint64_t own_reign_ = 0;
     std::uint64_t own_counted_ = 0;  // batches of own_reign_ that have counted

@@ -142,8 +142,8 @@ void Link::send_all() {
             append_mark();
         }
         while (sent_of_out_ < out_.size()) {
-            ssize_t const sent = send(connection_, out_.data() + sent_of_out_, out_.size() - sent_of_out_,
-                                      MSG_DONTWAIT | MSG_NOSIGNAL);
+            ssize_t const sent =
+                send(connection_, out_.data() + sent_of_out_, out_.size() - sent_of_out_, MSG_DONTWAIT | MSG_NOSIGNAL);
             if (sent < 0) {
                 if (errno == EAGAIN || errno == EWOULDBLOCK) {
                     wake();  // the thread goes on when there is room

@@ -4,9 +4,11 @@
 #include <netinet/in.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstring>
 
@@ -17,10 +19,10 @@ namespace mu::redis {
 namespace {
 
 constexpr std::int64_t kMillisecond = 1'000'000;
-constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;    // of settings that nobody can change by a command
-constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;   // before a tap that failed is tried again
-constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;    // or another one is asked
-constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data has come
+constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;   // of settings that nobody can change by a command
+constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;  // before a tap that failed is tried again
+constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;   // or another one is asked
+constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;   // after the data has come
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
 constexpr char const* kMarkChannel = "__mu__:at";
 
@@ -239,6 +241,7 @@ void Server::begin_join(RedisModuleCtx* context) {
     break_replicas(context);
     PeerAddress const* const donor = choose_donor();
     patience_until_ = monotonic_now() + kDonorAnswers;
+    donor_gave_data_ = false;
     if (donor == nullptr) {
         // Nobody is there. As a replica without a link redis at least shows nobody what it holds.
         replicate_from(context, "127.0.0.1", link_.port());
@@ -255,8 +258,10 @@ void Server::tick_joining(RedisModuleCtx* context) {
     }
     std::int64_t const now = monotonic_now();
     int const flags = api::GetContextFlags(context);
-    if ((flags & (api::kReplicaTransferring | api::kLoading)) != 0) {
+    bool const online = (flags & api::kReplicaOnline) != 0;
+    if ((flags & (api::kReplicaTransferring | api::kLoading)) != 0 || (online && !donor_gave_data_)) {
         patience_until_ = now + kDonorMarks;
+        donor_gave_data_ = online;
     } else if (now > patience_until_) {
         begin_join(context);  // no data came, or it has come and nobody said where it stands
     }
@@ -287,7 +292,8 @@ bool Server::is_from_link(int descriptor) const noexcept {
 }
 
 bool Server::may_be_copied() const noexcept {
-    return (role() == Role::following && fit_.load(std::memory_order_relaxed)) || (role() == Role::leading && accepting_);
+    return (role() == Role::following && fit_.load(std::memory_order_relaxed)) ||
+           (role() == Role::leading && accepting_);
 }
 
 // A leader says where it stands in the stream to its own replicas, by a message that is in no batch. At this moment
@@ -315,7 +321,8 @@ void Server::consider_fitness(RedisModuleCtx* context) {
         fit = ledger_.view().trusted && link_.feeds() && monotonic_now() > disarmed_until_ && tap_is_armed(context);
     }
     if (fit_.exchange(fit, std::memory_order_acq_rel) != fit) {
-        api::Log(context, "notice", "replica %u %s", settings_.replica, fit ? "is able to lead" : "is not able to lead");
+        api::Log(context, "notice", "replica %u %s", settings_.replica,
+                 fit ? "is able to lead" : "is not able to lead");
     }
     // A snapshot may have come since: then the node's own thread has set it aside, and that stands.
     mu_stand_aside(node_, !(fit && ledger_.view().trusted));
@@ -378,6 +385,9 @@ void Server::control() {
     constexpr std::int64_t kTickSettled = 100 * kMillisecond;
     constexpr std::int64_t kTick = 10 * kMillisecond;
     while (!stopping_.load(std::memory_order_acquire)) {
+        if (settings_.parent != 0 && getppid() != settings_.parent) {
+            kill(getpid(), SIGTERM);
+        }
         Role const present = role();
         bool const fit = fit_.load(std::memory_order_acquire);
         bool const settled = fit && (present == Role::following || present == Role::leading);

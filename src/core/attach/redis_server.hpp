@@ -136,6 +136,7 @@ private:
     bool frozen_ = false;  // redis is where it should be: nothing more may be executed before it follows the link
     std::uint64_t joined_at_ = 0;
     std::int64_t patience_until_ = 0;
+    bool donor_gave_data_ = false;
     std::size_t donor_ = 0;
     int replicated_port_ = 0;  // what redis replicates, last
 

@@ -29,8 +29,8 @@ bool parse_peer(std::string const& text, std::vector<PeerAddress>& peers) {
     std::size_t const at = text.find('@');
     std::size_t const colon = text.rfind(':');
     PeerAddress peer;
-    if (at == std::string::npos || colon == std::string::npos || colon < at || !parse(text.substr(0, at), peer.replica) ||
-        !parse(text.substr(colon + 1), peer.port)) {
+    if (at == std::string::npos || colon == std::string::npos || colon < at ||
+        !parse(text.substr(0, at), peer.replica) || !parse(text.substr(colon + 1), peer.port)) {
         return false;
     }
     peer.host = text.substr(at + 1, colon - at - 1);
@@ -58,6 +58,7 @@ std::string take_setting(ModuleSettings& settings, std::string const& text) {
         {"stale_reads", [&] { return parse(value, settings.stale_reads); }},
         {"service", [&] { return parse(value, settings.service); }},
         {"dump", [&] { return parse(value, settings.dump); }},
+        {"parent", [&] { return parse(value, settings.parent); }},
         {"peer", [&] { return parse_peer(value, settings.peers); }},
     };
     auto const found = known.find(key);

@@ -27,6 +27,7 @@ struct ModuleSettings {
     bool stale_reads = true;                  // followers answer reads, from what they have executed
     std::string service = "mu";               // the name that clients ask SENTINEL for
     std::string dump;                         // where SIGUSR1 writes latencies to
+    int parent = 0;                           // the process that looks after this one: without it redis ends, too
     std::vector<PeerAddress> peers;           // all replicas' redis addresses, this one's included
 };
 

@@ -39,7 +39,7 @@ bool names_effects(std::string_view path) noexcept {
 }
 
 Kind classify(int descriptor) noexcept {
-    struct stat status {};
+    struct stat status{};
     if (fstat(descriptor, &status) != 0) {
         return Kind::unknown;
     }
