@@ -148,7 +148,8 @@ def test_eviction_is_replicated(fresh: Callable[..., LocalRedis]) -> None:
 def test_without_idle_commit_the_last_command_waits(fresh: Callable[..., LocalRedis]) -> None:
     """With idle commit off a follower shows everything but the last command, until the next one."""
     servers = fresh(commit_idle_us=0)
-    leader = servers.leader()
+    leader = min(servers.running)
+    servers.wait(lambda: servers.leader() == leader, 20, "The lowest id did not lead")
     follower = next(each for each in servers.running if each != leader)
     client, other = servers.client(leader), servers.client(follower)
     client.set("a", 1)
