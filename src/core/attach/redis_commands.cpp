@@ -61,6 +61,9 @@ int refuse_command(Context context, Words words, int count) {
     if (count != 2 || api::StringToLongLong(words[1], &why) != api::kOk) {
         why = 0;
     }
+    if (is_from_link(context)) {
+        server()->stream_is_broken();
+    }
     return api::ReplyWithError(context, refusal_text(static_cast<Refusal>(why)));
 }
 

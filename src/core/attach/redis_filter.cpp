@@ -141,10 +141,11 @@ std::unordered_map<std::string_view, Look> const& looked_at() {
 
 bool touches_no_data(std::string const& name) {
     static std::unordered_set<std::string> const names{
-        "ping",       "echo",         "info",        "role",     "hello",  "auth",    "client", "sentinel",
-        "subscribe",  "psubscribe",   "unsubscribe", "command",  "config", "acl",     "quit",   "reset",
-        "select",     "latency",      "slowlog",     "shutdown", "time",   "monitor", "lolwut", "punsubscribe",
-        "ssubscribe", "sunsubscribe", "replconf",    "discard",  "memory", "module",  "debug",
+        "ping",     "echo",      "info",         "role",        "hello",        "auth",     "client",
+        "sentinel", "subscribe", "psubscribe",   "unsubscribe", "command",      "config",   "acl",
+        "quit",     "reset",     "select",       "latency",     "slowlog",      "shutdown", "time",
+        "monitor",  "lolwut",    "punsubscribe", "ssubscribe",  "sunsubscribe", "replconf", "discard",
+        "memory",   "module",    "debug",        "psync",       "sync",  // whether data may be copied is looked at below
     };
     return names.contains(name) || name.starts_with("mu.");
 }

@@ -242,6 +242,8 @@ void Server::begin_join(RedisModuleCtx* context) {
     PeerAddress const* const donor = choose_donor();
     patience_until_ = monotonic_now() + kDonorAnswers;
     donor_gave_data_ = false;
+    transferring_ = false;
+    spoiled_ = false;
     if (donor == nullptr) {
         // Nobody is there. As a replica without a link redis at least shows nobody what it holds.
         replicate_from(context, "127.0.0.1", link_.port());
@@ -259,10 +261,13 @@ void Server::tick_joining(RedisModuleCtx* context) {
     std::int64_t const now = monotonic_now();
     int const flags = api::GetContextFlags(context);
     bool const online = (flags & api::kReplicaOnline) != 0;
-    if ((flags & (api::kReplicaTransferring | api::kLoading)) != 0 || (online && !donor_gave_data_)) {
+    bool const transferring = (flags & (api::kReplicaTransferring | api::kLoading)) != 0;
+    bool const failed = spoiled_ || (transferring_ && !transferring && !online);
+    transferring_ = transferring;
+    if (!failed && (transferring || (online && !donor_gave_data_))) {
         patience_until_ = now + kDonorMarks;
         donor_gave_data_ = online;
-    } else if (now > patience_until_) {
+    } else if (failed || now > patience_until_) {
         begin_join(context);  // no data came, or it has come and nobody said where it stands
     }
 }
@@ -273,9 +278,20 @@ void Server::at(std::uint64_t number) {
         if (mu_leads(node_)) {
             wake();
         }
-    } else if (role() == Role::joining && !frozen_ && ledger_.trust(number)) {
+    } else if (role() == Role::joining && !frozen_ && !spoiled_ && ledger_.trust(number)) {
         joined_at_ = number;
         frozen_ = true;
+        wake();
+    }
+}
+
+void Server::stream_is_broken() {
+    if (role() == Role::following) {
+        api::Log(nullptr, "warning", "replica %u: a replicated command was refused", settings_.replica);
+        ledger_.distrust();
+        wake();
+    } else if (role() == Role::joining && !frozen_) {
+        spoiled_ = true;
         wake();
     }
 }

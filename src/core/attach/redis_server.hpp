@@ -69,6 +69,8 @@ public:
     [[nodiscard]] bool is_from_link(int descriptor) const noexcept;
     // MU.AT came over redis's link.
     void at(std::uint64_t number);
+    // A command that came over redis's link was refused: what redis holds is not what was decided.
+    void stream_is_broken();
     [[nodiscard]] ModuleSettings const& settings() const noexcept { return settings_; }
     // Whom clients should write to; nullptr if nobody is known.
     [[nodiscard]] PeerAddress const* leader() const noexcept;
@@ -137,6 +139,8 @@ private:
     std::uint64_t joined_at_ = 0;
     std::int64_t patience_until_ = 0;
     bool donor_gave_data_ = false;
+    bool transferring_ = false;
+    bool spoiled_ = false;  // what comes from this donor is of no use any more
     std::size_t donor_ = 0;
     int replicated_port_ = 0;  // what redis replicates, last
 
