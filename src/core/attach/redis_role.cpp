@@ -23,6 +23,7 @@ constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;   // of settings that
 constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;  // before a tap that failed is tried again
 constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;   // or another one is asked
 constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;   // after the data has come
+constexpr std::int64_t kConnectTakes = 100 * kMillisecond;    // of redis to the link; on a quiet machine one
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
 constexpr char const* kMarkChannel = "__mu__:at";
 
@@ -104,6 +105,7 @@ void Server::follow(RedisModuleCtx* context, std::uint64_t number) {
     frozen_ = false;
     link_.shut();
     become(Role::following);
+    followed_at_ = monotonic_now();
     link_.open(number);
     replicate_from(context, "127.0.0.1", link_.port());
 }
@@ -334,7 +336,9 @@ void Server::consider_fitness(RedisModuleCtx* context) {
     if (role() == Role::leading) {
         fit = true;
     } else if (role() == Role::following) {
-        fit = ledger_.view().trusted && link_.feeds() && monotonic_now() > disarmed_until_ && tap_is_armed(context);
+        std::int64_t const now = monotonic_now();
+        bool const connects = link_.feeds() || now - followed_at_ < kConnectTakes;
+        fit = ledger_.view().trusted && connects && now > disarmed_until_ && tap_is_armed(context);
     }
     if (fit_.exchange(fit, std::memory_order_acq_rel) != fit) {
         api::Log(context, "notice", "replica %u %s", settings_.replica,

@@ -134,6 +134,9 @@ private:
     std::vector<std::uint32_t> latencies_;
     std::size_t latencies_noted_ = 0;
 
+    // Following.
+    std::int64_t followed_at_ = 0;
+
     // Joining.
     bool frozen_ = false;  // redis is where it should be: nothing more may be executed before it follows the link
     std::uint64_t joined_at_ = 0;
