@@ -35,9 +35,11 @@ struct Event {
     std::uint64_t id;
     std::uint64_t version;
 };
+inline constexpr Event kLoadingData{3, 1};    // sub-event 2: begins, for replication
 inline constexpr Event kReplicaChange{6, 1};  // sub-event 0: online, 1: offline
 inline constexpr Event kEventLoop{15, 1};     // sub-event 0: before sleep, 1: after sleep
 inline constexpr std::uint64_t kAfterSleep = 1;
+inline constexpr std::uint64_t kLoadsForReplication = 2;
 inline constexpr std::uint64_t kReplicaIsOnline = 0;
 inline constexpr int kReadable = 1;
 

@@ -108,17 +108,17 @@ void Server::decide() {
     bool const proves_tap = !accepting_ && effects.find("MU.TAP") != std::string_view::npos;
     ++batches_;
     Fate const fate = propose_batch();
-    batch_.clear();
     if (fate != Fate::decided) {
         doubt(fate);
         return;
     }
+    batch_.clear();
     confirmed_ = true;  // deciding something is the strongest confirmation
     accepting_ = accepting_ || proves_tap;
     note_latency(began);
 }
 
-// In parts, if no slot takes it whole. A part's head is written over the end of the part before it, which is out.
+// In parts, if no slot takes it whole. A part's head stands for a moment over the end of the part before it.
 Server::Fate Server::propose_batch() {
     std::int64_t const deadline = monotonic_now() + settings_.timeout_ns;
     std::size_t const most = mu_max_command(node_) - sizeof(RecordHead);
@@ -129,9 +129,12 @@ Server::Fate Server::propose_batch() {
         RecordHead const head{last ? RecordKind::last_part : RecordKind::part, settings_.replica, reign_, batches_,
                               part};
         std::byte* const record = batch_.data() + at - sizeof head;
+        std::array<std::byte, sizeof head> covered;
+        std::memcpy(covered.data(), record, sizeof head);
         std::memcpy(record, &head, sizeof head);
         mu_outcome const outcome = mu_execute(node_, record, sizeof head + length,
                                               std::max<std::int64_t>(deadline - monotonic_now(), 0), nullptr);
+        std::memcpy(record, covered.data(), sizeof head);
         if (outcome != MU_OK) {
             api::Log(nullptr, "warning", "replica %u: a batch of %zu bytes is in doubt: %s", settings_.replica,
                      batch_.size(), mu_outcome_text(outcome));
@@ -150,7 +153,8 @@ void Server::doubt(Fate fate) {
     fate_ = fate;
     blackout_ = true;
     accepting_ = false;
-    batch_.clear();
+    lost_ = std::move(batch_);
+    batch_ = OwnedBytes{};
     become(Role::doubting);
     break_backlogged();
     wake();

@@ -47,6 +47,9 @@ public:
     [[nodiscard]] bool ready_to_write() const;
     // Whether that reign is in force and nothing has counted in it yet.
     [[nodiscard]] bool awaits_writer() const;
+    // Nothing has counted since batch `number`, and one's own new reign is in force: a local redis that has executed
+    // exactly the batches up to that, and one more that was lost, is trusted again, and has to propose that one first.
+    [[nodiscard]] bool redeem(std::uint64_t number);
     [[nodiscard]] Verdict verdict(std::uint64_t batch) const;
 
     // --- The local redis as the one that follows ---

@@ -20,7 +20,11 @@ namespace mu::redis {
 namespace {
 
 constexpr std::size_t kGroupBytes = 128U << 10U;  // of batches between two marks
-constexpr int kIdleMarkMilliseconds = 5'000;      // well below redis's repl-timeout
+constexpr int kIdleMarkSeconds = 5;               // well below redis's repl-timeout
+
+// Under load batches are gathered for so long, and sent at once: each time costs this process and redis ten
+// microseconds, which on few cores the leader would lack.
+constexpr long kGatherNanoseconds = 300'000;
 
 std::string what_failed(char const* what) { return std::string(what) + ": " + std::strerror(errno); }
 
@@ -112,9 +116,9 @@ void Link::shut() {
 }
 
 void Link::pump() {
-    std::lock_guard const lock(mutex_);
-    if (feeding_.load(std::memory_order_relaxed)) {
-        send_all();
+    if (feeding_.load(std::memory_order_acquire) && idle_.load(std::memory_order_seq_cst) &&
+        idle_.exchange(false, std::memory_order_seq_cst)) {
+        wake();
     }
 }
 
@@ -131,12 +135,12 @@ void Link::append_mark() {
     append(out_, "*2\r\n$5\r\nMU.AT\r\n$" + std::to_string(number.size()) + "\r\n" + number + "\r\n");
 }
 
-void Link::send_all() {
-    for (;;) {
+bool Link::send_all() {
+    for (bool any = false;; any = true) {
         if (out_.empty()) {
             std::uint64_t const last = ledger_.take(sent_, kGroupBytes, out_);
             if (last == sent_) {
-                return;
+                return any;
             }
             sent_ = last;
             append_mark();
@@ -150,7 +154,7 @@ void Link::send_all() {
                 } else if (errno != EINTR) {
                     disconnect();
                 }
-                return;
+                return true;
             }
             sent_of_out_ += static_cast<std::size_t>(sent);
         }
@@ -177,6 +181,7 @@ void Link::disconnect() {
 
 void Link::run() {
     prctl(PR_SET_NAME, "mu-link");
+    bool sent = false;
     while (!stopping_.load(std::memory_order_acquire)) {
         std::array<pollfd, 3> wanted{{{waker_, POLLIN, 0}, {listener_, POLLIN, 0}, {-1, POLLIN, 0}}};
         {
@@ -184,8 +189,11 @@ void Link::run() {
             wanted[2].fd = connection_;
             wanted[2].events = static_cast<short>(out_.empty() ? POLLIN : POLLIN | POLLOUT);
         }
-        int const ready = poll(wanted.data(), wanted.size(), kIdleMarkMilliseconds);
-        if (ready == 0) {
+        bool const idle = !sent && become_idle();
+        timespec const time = idle ? timespec{kIdleMarkSeconds, 0} : timespec{0, kGatherNanoseconds};
+        int const ready = ppoll(wanted.data(), wanted.size(), &time, nullptr);
+        idle_.store(false, std::memory_order_seq_cst);
+        if (ready == 0 && idle) {
             mark();
         }
         if (wanted[0].revents != 0) {
@@ -196,13 +204,18 @@ void Link::run() {
         if (wanted[2].revents != 0 && wanted[2].fd == connection_) {
             receive();
         }
-        if (feeding_.load(std::memory_order_relaxed)) {
-            send_all();
-        }
+        sent = feeding_.load(std::memory_order_relaxed) && send_all();
         if (wanted[1].revents != 0) {
             accept_one();
         }
     }
+}
+
+// Nothing was to be sent: from now on pump() has to wake this thread. Unless something came just before.
+bool Link::become_idle() {
+    idle_.store(true, std::memory_order_seq_cst);
+    std::lock_guard const lock(mutex_);
+    return !(feeding_.load(std::memory_order_relaxed) && ledger_.view().batches > sent_ && out_.empty());
 }
 
 void Link::accept_one() {

@@ -35,7 +35,7 @@ public:
     void open(std::uint64_t number);
     // Redis leads, joins, or is in doubt: nothing may reach it.
     void shut();
-    // Sends what there is, as far as the connection takes it. From any thread.
+    // There may be new batches. From any thread; the link's own sends them.
     void pump();
     // A MU.AT without new batches: for those that listen to redis's own stream, and against its time-out.
     void mark();
@@ -56,7 +56,9 @@ private:
     void answer(std::string const& line);
     void begin_feeding();
     void disconnect();
-    void send_all();
+    // Sends what there is, as far as the connection takes it; whether there was anything.
+    bool send_all();
+    [[nodiscard]] bool become_idle();
     void append_mark();
     void wake() const noexcept;
     [[nodiscard]] bool is_own_process(int connection) const;
@@ -69,6 +71,7 @@ private:
     std::atomic<bool> stopping_{false};
     std::atomic<bool> feeding_{false};
     std::atomic<bool> lost_{false};
+    std::atomic<bool> idle_{false};  // the thread sleeps until it is woken
 
     std::mutex mutex_;  // of all below
     int connection_ = -1;

@@ -19,6 +19,12 @@ void loop_event(RedisModuleCtx* context, api::Event, std::uint64_t subevent, voi
     }
 }
 
+void loading_event(RedisModuleCtx*, api::Event, std::uint64_t subevent, void*) {
+    if (subevent == api::kLoadsForReplication) {
+        instance->data_are_replaced();
+    }
+}
+
 void replica_event(RedisModuleCtx*, api::Event, std::uint64_t subevent, void*) {
     instance->replica_changed(subevent == api::kReplicaIsOnline);
 }
@@ -49,6 +55,7 @@ int load(RedisModuleCtx* context, RedisModuleString** words, int count) {
         return give_up(context, "a command of the module's exists already: is it loaded twice, or by a sentinel?");
     }
     if (api::SubscribeToServerEvent(context, api::kEventLoop, loop_event) != api::kOk ||
+        api::SubscribeToServerEvent(context, api::kLoadingData, loading_event) != api::kOk ||
         api::SubscribeToServerEvent(context, api::kReplicaChange, replica_event) != api::kOk ||
         api::RegisterCommandFilter(context, filter_command, api::kFilterNotOwnCalls) == nullptr) {
         return give_up(context, "this redis lacks what the module needs; it takes Redis 7.0, Valkey 8 or later");

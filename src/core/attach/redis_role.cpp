@@ -19,11 +19,13 @@ namespace mu::redis {
 namespace {
 
 constexpr std::int64_t kMillisecond = 1'000'000;
-constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;   // of settings that nobody can change by a command
-constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;  // before a tap that failed is tried again
-constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;   // or another one is asked
-constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;   // after the data has come
+constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;    // of settings that nobody can change by a command
+constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;   // before a tap that failed is tried again
+constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;    // or another one is asked
+constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data has come
+constexpr std::int64_t kNobodyGives = 1'500 * kMillisecond;   // while every other replica was asked several times
 constexpr std::int64_t kConnectTakes = 100 * kMillisecond;    // of redis to the link; on a quiet machine one
+constexpr std::int64_t kConnectAgain = 2'000 * kMillisecond;  // redis tries by itself once a second
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
 constexpr char const* kMarkChannel = "__mu__:at";
 
@@ -94,6 +96,7 @@ bool Server::replicate_from_nobody(RedisModuleCtx* context) { return succeeds(co
 // REPLICAOF NO ONE first: redis then takes its own history for the one to be continued, whatever it followed before.
 void Server::replicate_from(RedisModuleCtx* context, std::string const& host, int port) {
     replicated_port_ = port;
+    know_link(-1);
     if (!replicate_from_nobody(context) ||
         !succeeds(context, "REPLICAOF", host.c_str(), std::to_string(port).c_str())) {
         api::Log(context, "warning", "REPLICAOF %s %d failed", host.c_str(), port);
@@ -121,6 +124,8 @@ void Server::tick_following(RedisModuleCtx* context) {
     }
     if (!ledger_.view().trusted) {
         begin_join(context);
+    } else if (!link_.feeds() && monotonic_now() - followed_at_ > kConnectAgain) {
+        follow(context, view.executed);  // nothing has been sent since: redis is where it was
     } else if (ledger_.ready_to_write()) {
         promote(context);
     } else if (replicas_ > 0) {
@@ -136,13 +141,14 @@ void Server::promote(RedisModuleCtx* context) {
         !ledger_.ready_to_write()) {
         return;
     }
+    static_cast<void>(begin_writing(context, tenure));
+}
+
+bool Server::begin_writing(RedisModuleCtx* context, std::uint64_t tenure) {
     armed_checked_at_ = 0;
-    if (!tap_is_armed(context)) {
-        return;
-    }
     link_.shut();
-    if (!replicate_from_nobody(context)) {
-        return;
+    if (!tap_is_armed(context) || !replicate_from_nobody(context)) {
+        return false;
     }
     tenure_ = tenure;
     reign_ = ledger_.view().reign;
@@ -156,6 +162,7 @@ void Server::promote(RedisModuleCtx* context) {
     api::SelectDb(context, 0);
     api::Replicate(context, "MU.TAP", "l", static_cast<long long>(settings_.replica));
     tell_of_leader(context);
+    return true;
 }
 
 void Server::tick_leading(RedisModuleCtx* context) {
@@ -169,15 +176,25 @@ void Server::tick_leading(RedisModuleCtx* context) {
     }
 }
 
-// Effects may have gone by it: what redis holds is not known to be what the batches make.
+void Server::begin_join_with_lost_batch(RedisModuleCtx* context) {
+    Ledger::View const view = ledger_.view();
+    is_intact_ = view.trusted && !lost_.empty();
+    lost_at_ = view.executed;
+    joining_since_ = monotonic_now();
+    begin_join(context);
+}
+
+// Effects may have gone by it: what redis holds is not known to be what the batches make. Unless no client's command
+// was executed yet: then what redis has written, and not made durable, is all there is.
 void Server::disarmed(RedisModuleCtx* context, char const* why) {
     api::Log(context, "warning", "replica %u: the tap is not armed (%s): it neither leads nor accepts writes",
              settings_.replica, why);
     disarmed_until_ = monotonic_now() + kDisarmedFor;
+    lost_ = accepting_ ? OwnedBytes{} : std::move(batch_);
+    batch_ = OwnedBytes{};
     accepting_ = false;
-    batch_.clear();
     break_backlogged();
-    begin_join(context);
+    begin_join_with_lost_batch(context);
 }
 
 void Server::tick_doubting(RedisModuleCtx* context) {
@@ -191,6 +208,7 @@ void Server::tick_doubting(RedisModuleCtx* context) {
             verdict = verdict == Verdict::pending ? Verdict::lost : verdict;
         }
         if (verdict == Verdict::decided) {
+            lost_.clear();
             api::Log(context, "notice", "replica %u: the batch in doubt was decided", settings_.replica);
             follow(context, ledger_.view().executed);
             return;
@@ -206,7 +224,7 @@ void Server::tick_doubting(RedisModuleCtx* context) {
         }
     }
     api::Log(context, "notice", "replica %u: the batch in doubt was not decided", settings_.replica);
-    begin_join(context);
+    begin_join_with_lost_batch(context);
 }
 
 // --- Joining --------------------------------------------------------------------------------------------------------
@@ -233,8 +251,10 @@ PeerAddress const* Server::choose_donor() {
 }
 
 void Server::begin_join(RedisModuleCtx* context) {
-    mu_stand_aside(node_, true);
-    fit_.store(false, std::memory_order_release);
+    if (!redeems_.load(std::memory_order_relaxed)) {
+        mu_stand_aside(node_, true);
+        fit_.store(false, std::memory_order_release);
+    }
     ledger_.distrust();
     link_.shut();
     frozen_ = false;
@@ -260,6 +280,10 @@ void Server::tick_joining(RedisModuleCtx* context) {
         follow(context, joined_at_);
         return;
     }
+    try_to_redeem(context);
+    if (role() != Role::joining) {
+        return;
+    }
     std::int64_t const now = monotonic_now();
     int const flags = api::GetContextFlags(context);
     bool const online = (flags & api::kReplicaOnline) != 0;
@@ -272,6 +296,34 @@ void Server::tick_joining(RedisModuleCtx* context) {
     } else if (failed || now > patience_until_) {
         begin_join(context);  // no data came, or it has come and nobody said where it stands
     }
+}
+
+void Server::data_are_replaced() noexcept {
+    is_intact_ = false;
+    redeems_.store(false, std::memory_order_release);
+    lost_ = OwnedBytes{};
+}
+
+// Leader after leader may lose its last batch before the others have joined again, until nobody is left whose data can
+// be had. Nothing is lost as long as one of them holds all that counts, and its lost batch: nobody was told that this
+// failed, so it may take effect after all. It leads, and proposes that batch again, before anything else.
+void Server::try_to_redeem(RedisModuleCtx* context) {
+    bool const may = is_intact_ && ledger_.view().batches == lost_at_;
+    bool const waited = monotonic_now() - joining_since_ > kNobodyGives;
+    redeems_.store(may && waited, std::memory_order_release);
+    std::uint64_t tenure = 0;
+    if (!may || !waited || !mu_leads(node_) || !ledger_.awaits_writer() ||
+        mu_confirm(node_, kPromoteTimeout, &tenure) != MU_OK || !ledger_.redeem(lost_at_)) {
+        return;
+    }
+    if (!begin_writing(context, tenure)) {
+        ledger_.distrust();
+        return;
+    }
+    api::Log(context, "notice", "replica %u proposes the lost batch again: nobody else has the data",
+             settings_.replica);
+    batch_ = std::move(lost_);  // the tap's test comes behind it
+    data_are_replaced();
 }
 
 void Server::at(std::uint64_t number) {
@@ -299,6 +351,9 @@ void Server::stream_is_broken() {
 }
 
 bool Server::is_from_link(int descriptor) const noexcept {
+    if (descriptor >= 0 && descriptor == known_link()) {
+        return true;
+    }
     sockaddr_storage theirs{};
     socklen_t length = sizeof theirs;
     if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&theirs), &length) != 0) {
@@ -306,7 +361,11 @@ bool Server::is_from_link(int descriptor) const noexcept {
     }
     in_port_t port = 0;  // at the same place for both families
     std::memcpy(&port, reinterpret_cast<char const*>(&theirs) + offsetof(sockaddr_in, sin_port), sizeof port);
-    return (theirs.ss_family == AF_INET || theirs.ss_family == AF_INET6) && ntohs(port) == replicated_port_;
+    bool const is = (theirs.ss_family == AF_INET || theirs.ss_family == AF_INET6) && ntohs(port) == replicated_port_;
+    if (is) {
+        know_link(descriptor);
+    }
+    return is;
 }
 
 bool Server::may_be_copied() const noexcept {
@@ -339,13 +398,15 @@ void Server::consider_fitness(RedisModuleCtx* context) {
         std::int64_t const now = monotonic_now();
         bool const connects = link_.feeds() || now - followed_at_ < kConnectTakes;
         fit = ledger_.view().trusted && connects && now > disarmed_until_ && tap_is_armed(context);
+    } else if (role() == Role::joining) {
+        fit = redeems_.load(std::memory_order_relaxed) && tap_is_armed(context);
     }
     if (fit_.exchange(fit, std::memory_order_acq_rel) != fit) {
         api::Log(context, "notice", "replica %u %s", settings_.replica,
                  fit ? "is able to lead" : "is not able to lead");
     }
     // A snapshot may have come since: then the node's own thread has set it aside, and that stands.
-    mu_stand_aside(node_, !(fit && ledger_.view().trusted));
+    mu_stand_aside(node_, !(fit && (ledger_.view().trusted || redeems_.load(std::memory_order_relaxed))));
 }
 
 bool Server::tap_is_armed(RedisModuleCtx* context) {
@@ -412,14 +473,15 @@ void Server::control() {
         bool const fit = fit_.load(std::memory_order_acquire);
         bool const settled = fit && (present == Role::following || present == Role::leading);
         if (mu_leads(node_)) {
-            if (present == Role::following && fit && !ledger_.awaits_writer()) {
+            bool const able = fit && (present == Role::following || redeems_.load(std::memory_order_acquire));
+            if (able && !ledger_.awaits_writer()) {
                 propose_reign();
                 wake();
             }
             std::this_thread::sleep_for(std::chrono::nanoseconds(kTick));
         } else {
             static_cast<void>(mu_wait_until_leading(node_, settled ? kTickSettled : kTick));
-            if (mu_leads(node_) && present == Role::following && fit) {
+            if (mu_leads(node_) && fit) {
                 continue;
             }
         }

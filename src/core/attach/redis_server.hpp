@@ -47,6 +47,8 @@ public:
 
     // --- Once per pass of the event loop, before anything is executed in it ---
     void after_sleep(RedisModuleCtx* context);
+    // Redis has begun to load another one's data.
+    void data_are_replaced() noexcept;
     void replica_changed(bool online) noexcept { replicas_ += online ? 1 : (replicas_ > 0 ? -1 : 0); }
     // Has after_sleep look around soon. From any thread, and from signal handlers.
     void wake() noexcept;
@@ -95,6 +97,9 @@ private:
     void tick_leading(RedisModuleCtx* context);
     void tick_doubting(RedisModuleCtx* context);
     void begin_join(RedisModuleCtx* context);
+    void begin_join_with_lost_batch(RedisModuleCtx* context);
+    void try_to_redeem(RedisModuleCtx* context);
+    [[nodiscard]] bool begin_writing(RedisModuleCtx* context, std::uint64_t tenure);
     void tick_joining(RedisModuleCtx* context);
     void disarmed(RedisModuleCtx* context, char const* why);
     [[nodiscard]] PeerAddress const* choose_donor();
@@ -146,6 +151,14 @@ private:
     bool spoiled_ = false;  // what comes from this donor is of no use any more
     std::size_t donor_ = 0;
     int replicated_port_ = 0;  // what redis replicates, last
+
+    // A batch that was lost. Redis has executed it, and nothing else but the batches up to lost_at_, while is_intact_.
+    OwnedBytes lost_;
+    std::uint64_t lost_at_ = 0;
+    bool is_intact_ = false;
+    std::int64_t joining_since_ = 0;
+    std::atomic<bool> redeems_{
+        false};  // nobody's data can be had: it is for this replica to propose the lost batch again
 
     int replicas_ = 0;  // of redis's own: others that join by way of this one
     std::uint64_t marked_ = 0;

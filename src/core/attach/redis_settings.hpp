@@ -24,7 +24,7 @@ struct ModuleSettings {
     std::uint32_t commit_idle_us = 100;  // 0: off
     std::uint32_t stall_limit_ms = 500;
     std::int64_t timeout_ns = 1'000'000'000;  // of one batch: so long redis may stand still
-    bool stale_reads = true;                  // followers answer reads, from what they have executed
+    bool stale_reads = false;                 // followers answer reads, from what they have executed
     std::string service = "mu";               // the name that clients ask SENTINEL for
     std::string dump;                         // where SIGUSR1 writes latencies to
     int parent = 0;                           // the process that looks after this one: without it redis ends, too

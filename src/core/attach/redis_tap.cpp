@@ -26,6 +26,7 @@ TapOwner* tap_owner = nullptr;
 pthread_t main_thread;
 bool is_child = false;  // forked: nothing is tapped there
 int read_last = -1;
+std::atomic<int> link_descriptor{-1};
 std::uint64_t seen = 0;
 std::array<std::atomic<Kind>, kMaxDescriptors> kinds{};
 std::array<std::atomic<bool>, kMaxDescriptors> backlogged{};
@@ -49,10 +50,10 @@ Kind classify(int descriptor) noexcept {
     if (!S_ISREG(status.st_mode)) {
         return Kind::other;
     }
-    std::array<char, 64> link{};
+    std::array<char, 64> name{};
     std::array<char, 4096> path{};
-    std::snprintf(link.data(), link.size(), "/proc/self/fd/%d", descriptor);
-    ssize_t const length = readlink(link.data(), path.data(), path.size());
+    std::snprintf(name.data(), name.size(), "/proc/self/fd/%d", descriptor);
+    ssize_t const length = readlink(name.data(), path.data(), path.size());
     return length > 0 && names_effects({path.data(), static_cast<std::size_t>(length)}) ? Kind::effects : Kind::other;
 }
 
@@ -142,6 +143,9 @@ int tapped_fdatasync(int descriptor) {
 }
 
 int tapped_close(int descriptor) {
+    if (descriptor == link_descriptor.load(std::memory_order_relaxed)) {
+        link_descriptor.store(-1, std::memory_order_relaxed);
+    }
     if (descriptor >= 0 && static_cast<std::size_t>(descriptor) < kMaxDescriptors) {
         kinds[static_cast<std::size_t>(descriptor)].store(Kind::unknown, std::memory_order_relaxed);
         backlogged[static_cast<std::size_t>(descriptor)].store(false, std::memory_order_relaxed);
@@ -172,6 +176,10 @@ std::string install_tap(TapOwner& owner) {
 }
 
 int descriptor_read_last() noexcept { return read_last; }
+
+int known_link() noexcept { return link_descriptor.load(std::memory_order_relaxed); }
+
+void know_link(int descriptor) noexcept { link_descriptor.store(descriptor, std::memory_order_relaxed); }
 
 void break_backlogged() noexcept {
     if (!any_backlogged.exchange(false, std::memory_order_relaxed)) {

@@ -35,6 +35,9 @@ public:
 
 // The descriptor that redis read last on its main thread: whose command it is that is being executed.
 [[nodiscard]] int descriptor_read_last() noexcept;
+// The descriptor that is known to be redis's link; forgotten when it is closed. Negative: unknown.
+[[nodiscard]] int known_link() noexcept;
+void know_link(int descriptor) noexcept;
 // Breaks the connections that still have to take bytes from an earlier pass.
 void break_backlogged() noexcept;
 // How many batches have come by; and whether any effects are known to have gone elsewhere.

@@ -11,12 +11,14 @@ import typer
 from rich.markup import escape
 
 from mu.apps.redis import LocalRedis, RedisServer, default_addresses, parse_peers
+from mu.cli.redis_bench import bench
 from mu.cli.show import say
 from mu.cli.watch import ClusterFile
 from mu.cluster import Cluster, replica_id_from
 from mu.errors import ConfigError
 
 app = typer.Typer(help="A real redis-server under the log.", no_args_is_help=True)
+app.command("bench")(bench)
 
 LOOK_EVERY = 0.2  # seconds between two looks at whether a server still runs
 LARGEST_IDLE = 2**31 - 1  # microseconds
@@ -26,7 +28,7 @@ IdleCommit = Annotated[
     str | None,
     typer.Option(metavar="off|MICROSECONDS", help="When followers learn of the last command; off: with the next one."),
 ]
-FollowerReads = Annotated[str, typer.Option(metavar="stale|refuse", help="Whether followers answer reads.")]
+FollowerReads = Annotated[str, typer.Option(metavar="refuse|stale", help="Whether followers answer reads, from what they have.")]
 RedisOptions = Annotated[list[str] | None, typer.Argument(metavar="[-- REDIS OPTIONS…]")]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -56,7 +58,7 @@ def server(
     ] = "",
     binary: Binary = "redis-server",
     idle_commit: IdleCommit = None,
-    follower_reads: FollowerReads = "stale",
+    follower_reads: FollowerReads = "refuse",
     log: Annotated[Path | None, typer.Option(help="A file that redis's log is appended to.")] = None,
 ) -> None:
     """Runs one redis-server under the log until Ctrl-C, and shows when its role changes.
@@ -104,11 +106,11 @@ def up(
     port: Annotated[int, typer.Option(help="The first one's; the others' follow.")] = 6379,
     binary: Binary = "redis-server",
     idle_commit: IdleCommit = None,
-    follower_reads: FollowerReads = "stale",
+    follower_reads: FollowerReads = "refuse",
 ) -> None:
     """Runs servers 1 … n here until Ctrl-C.
 
-    Try: mu redis up, then redis-cli -p 6379 set a 1; redis-cli -p 6380 get a
+    Try: mu redis up --follower-reads stale, then redis-cli -p 6379 set a 1; redis-cli -p 6380 get a
     """
     ended = _on_signals()
     idle = idle_commit_us(idle_commit)

@@ -25,7 +25,7 @@ def no_configuration() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def trio() -> Iterator[LocalRedis]:
     """Three servers that no test of the module harms."""
-    with LocalRedis(3, options=DIGEST) as servers:
+    with LocalRedis(3, options=DIGEST, follower_reads="stale") as servers:
         servers.settle()
         yield servers
 

@@ -148,7 +148,7 @@ def test_eviction_is_replicated(fresh: Callable[..., LocalRedis]) -> None:
 
 def test_without_idle_commit_the_last_command_waits(fresh: Callable[..., LocalRedis]) -> None:
     """With idle commit off a follower shows everything but the last command, until the next one."""
-    servers = fresh(commit_idle_us=0)
+    servers = fresh(commit_idle_us=0, follower_reads="stale")
     leader = min(servers.running)
     servers.wait(lambda: servers.leader() == leader, 20, "The lowest id did not lead")
     follower = next(each for each in servers.running if each != leader)
@@ -169,9 +169,9 @@ def test_without_idle_commit_the_last_command_waits(fresh: Callable[..., LocalRe
     servers.wait(lambda: all(trails() for _ in range(3)), 20, "The follower never trailed")
 
 
-def test_follower_reads_can_be_refused(fresh: Callable[..., LocalRedis]) -> None:
-    """With follower reads refused, GET on a follower is an error that says so."""
-    servers = fresh(follower_reads="refuse")
+def test_follower_reads_are_an_explicit_choice(fresh: Callable[..., LocalRedis]) -> None:
+    """Unless they were chosen, GET on a follower is an error that says so."""
+    servers = fresh()
     leader = servers.settle()
     servers.client(leader).set("a", 1)
     assert servers.client(leader).get("a") == b"1"

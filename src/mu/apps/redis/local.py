@@ -62,7 +62,7 @@ class LocalRedis:
         first_port: int | None = None,
         binary: str = SERVER,
         options: Sequence[str] = (),
-        follower_reads: str = "stale",
+        follower_reads: str = "refuse",
         on_message: Callable[[int, str], None] | None = None,
         **cluster: Any,
     ) -> None:

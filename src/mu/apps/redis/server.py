@@ -60,7 +60,8 @@ class RedisServer:
         options: further options of redis's, as on its command line.
         binary: the server's program: Redis from 7.0 on, or Valkey from 8 on.
         bind: the addresses to listen on; "": the host of its own address.
-        follower_reads: "stale": followers answer reads from what they have; "refuse": they do not.
+        follower_reads: "refuse": followers answer no reads, so that nobody reads the past by mistake; "stale": they
+            answer from what they have.
         dump: where `kill -USR1` writes replication latencies to.
         log: a file to which redis's log is appended; None: it is kept nowhere.
         on_message: called with what Mu says in redis's log, from a thread.
@@ -75,7 +76,7 @@ class RedisServer:
         options: Sequence[str] = (),
         binary: str = SERVER,
         bind: str = "",
-        follower_reads: str = "stale",
+        follower_reads: str = "refuse",
         dump: Path | None = None,
         log: Path | None = None,
         on_message: Callable[[str], None] | None = None,
