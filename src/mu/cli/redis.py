@@ -28,7 +28,9 @@ IdleCommit = Annotated[
     str | None,
     typer.Option(metavar="off|MICROSECONDS", help="When followers learn of the last command; off: with the next one."),
 ]
-FollowerReads = Annotated[str, typer.Option(metavar="refuse|stale", help="Whether followers answer reads, from what they have.")]
+FollowerReads = Annotated[
+    str, typer.Option(metavar="refuse|stale", help="Whether followers answer reads, from what they have.")
+]
 RedisOptions = Annotated[list[str] | None, typer.Argument(metavar="[-- REDIS OPTIONS…]")]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 

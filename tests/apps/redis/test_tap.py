@@ -99,7 +99,7 @@ def test_the_file_of_a_full_synchronisation_is_known(fresh: Callable[..., LocalR
 @pytest.mark.parametrize(
     "given",
     [["--appendonly", "no"], ["--appendfsync", "everysec"], ["--replicaof", "a 1"], ["--io-threads", "4"], ["x.conf"]],
-    ids=lambda given: " ".join(given),
+    ids=" ".join,
 )
 def test_options_that_disarm_are_refused(given: list[str]) -> None:
     """An option on which replication stands is refused before anything is started."""

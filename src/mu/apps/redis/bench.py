@@ -1,8 +1,8 @@
 """Measuring a redis: one client's latencies, many clients' throughput; and the same of a plain one, in turns.
 
-Latencies are taken by one client that waits for each answer (the paper's artifact: redis-puts-only, -gets-only and
--puts-gets); throughput by redis-benchmark. Quote ratios of one alternating run only: both servers then have had the same
-weather. Invariant: what was started here has ended when its context is left.
+Latencies are taken by one client that waits for each answer (the artifact: redis-puts-only, -gets-only and
+-puts-gets); throughput by redis-benchmark. Quote ratios of one alternating run only: both servers then have had the
+same weather. Invariant: what was started here has ended when its context is left.
 """
 
 from __future__ import annotations
