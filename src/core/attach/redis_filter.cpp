@@ -187,7 +187,7 @@ char const* refusal_text(Refusal refusal) noexcept {
         case Refusal::not_copied:
             return "NOMASTERLINK This replica's data may not be copied now; ask another replica.";
         case Refusal::stale_reads:
-            return "READONLY Followers of this cluster do not answer reads (--follower-reads refuse); ask the leader.";
+            return "READONLY This replica follows, and followers here do not answer reads either; ask the leader.";
     }
     return "ERR Refused by Mu.";
 }

@@ -19,7 +19,7 @@ import redis
 from mu.apps.redis import LocalRedis
 from mu.apps.redis.local import free_ports
 
-MU = Path(sys.executable).with_name("mu")
+MU = str(Path(sys.executable).with_name("mu"))
 
 
 def test_one_server_as_the_artifact_starts_it() -> None:

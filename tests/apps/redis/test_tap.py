@@ -67,12 +67,20 @@ def test_effects_that_are_not_made_durable_are_not_answered(
     with monkeypatch.context() as patch:
         with_settings(patch, {"no-appendfsync-on-rewrite": "yes", "rdb-key-save-delay": "500"})
         servers = fresh()
+
+    def fill() -> bool:
+        with servers.connect(servers.settle()).pipeline(transaction=False) as pipeline:
+            for i in range(1000):
+                pipeline.set(f"a{i}", i)
+            try:
+                pipeline.execute()
+            except redis.RedisError:  # these settings make a server that joins pause, and another one lead
+                return False
+        return True
+
+    servers.wait(fill, 30, "Nobody led for long enough")
     leader = servers.settle()
     client = servers.connect(leader)
-    with client.pipeline(transaction=False) as pipeline:
-        for i in range(1000):
-            pipeline.set(f"a{i}", i)
-        pipeline.execute()
     client.bgsave()
     with pytest.raises(redis.RedisError):
         client.set("b", 1)
