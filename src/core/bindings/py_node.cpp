@@ -9,6 +9,7 @@
 #include "bindings/errors.hpp"
 #include "runtime/bench.hpp"
 #include "runtime/clock.hpp"
+#include "runtime/dedicated.hpp"
 
 namespace mu::bindings {
 namespace {
@@ -20,19 +21,6 @@ std::span<std::byte const> view(nb::handle bytes) noexcept {
 
 nb::bytes to_python(std::span<std::byte const> bytes) {
     return nb::bytes(reinterpret_cast<char const*>(bytes.data()), bytes.size());
-}
-
-// With a core for every thread nobody is ever descheduled for long, so a death shows within a millisecond.
-void use_dedicated_cores(Settings& settings) noexcept {
-    settings.heartbeat_period = 50 * kMicrosecond;
-    settings.heartbeat_idle_period = 50 * kMicrosecond;
-    settings.stale_limit = 1 * kMillisecond;
-    settings.starved_limit = 1 * kMillisecond;
-    settings.stuck_limit = 2 * kMillisecond;
-    settings.minimum_hold = 500 * kMicrosecond;
-    settings.grant_timeout = 2 * kMillisecond;
-    settings.backoff_first = 100 * kMicrosecond;
-    settings.joiner_retry = 500 * kMicrosecond;
 }
 
 void override_setting(Settings& settings, std::string const& name, std::int64_t value) {

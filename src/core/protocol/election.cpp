@@ -169,7 +169,8 @@ Offset Election::most_applied() const noexcept {
 }
 
 bool Election::may_lead() const noexcept {
-    return !shared_.paused.load(std::memory_order_acquire) && !shared_.halted.load(std::memory_order_acquire);
+    return !shared_.paused.load(std::memory_order_acquire) && !shared_.halted.load(std::memory_order_acquire) &&
+           !shared_.aside.load(std::memory_order_acquire);
 }
 
 ReplicaId Election::lowest_candidate() const noexcept {

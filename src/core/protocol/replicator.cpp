@@ -93,7 +93,7 @@ bool Replicator::should_lead() const noexcept {
     }
     bool const able = shared_.eligible.load(std::memory_order_acquire) &&
                       !shared_.paused.load(std::memory_order_acquire) &&
-                      !shared_.halted.load(std::memory_order_acquire);
+                      !shared_.aside.load(std::memory_order_acquire) && !shared_.halted.load(std::memory_order_acquire);
     for (ReplicaId const member : settings_.members) {
         if (member == settings_.self) {
             return able;

@@ -46,6 +46,7 @@ struct Shared {
     std::atomic<std::uint64_t> steps{0};     // of the replication plane: fate sharing watches it
     std::atomic<bool> busy{false};           // the replication plane is inside the state machine, rightly so
     std::atomic<bool> paused{false};         // an operator asked for silence
+    std::atomic<bool> aside{false};          // the program around this replica cannot lead now
     std::atomic<bool> joined{false};         // formed or admitted: incarnations are known
     std::atomic<bool> eligible{false};       // election's opinion of this replica
     std::atomic<bool> lapped{false};         // a takeover found that this log does not reach the others'

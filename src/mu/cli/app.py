@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mu.cli import bench, demo, fabrics, replica, sim, watch
+from mu.cli import bench, demo, fabrics, redis, replica, sim, watch
 
 app = typer.Typer(
     name="mu",
@@ -25,3 +25,4 @@ app.command()(sim.sim)
 app.command()(fabrics.fabrics)
 app.command()(fabrics.registry)
 app.add_typer(bench.app, name="bench")
+app.add_typer(redis.app, name="redis")

@@ -1,0 +1,225 @@
+// The command filter. It runs for every command, so the usual ones leave it after a look at a table.
+//
+// Invariant: what can neither be replicated nor be ignored is refused with an error that says so; and while redis's
+// data may not be shown (it joins, or is in doubt), only commands that touch no data get through.
+#include "attach/redis_filter.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "attach/redis_server.hpp"
+
+namespace mu::redis {
+namespace {
+
+using Context = RedisModuleCommandFilterCtx*;
+
+std::string_view text_of(RedisModuleString const* string) noexcept {
+    std::size_t length = 0;
+    char const* const bytes = api::StringPtrLen(string, &length);
+    return {bytes, length};
+}
+
+std::string_view argument(Context context, int index) noexcept {
+    return index < api::CommandFilterArgsCount(context) ? text_of(api::CommandFilterArgGet(context, index))
+                                                        : std::string_view{};
+}
+
+std::string lower(std::string_view text) {
+    std::string result(text);
+    std::transform(result.begin(), result.end(), result.begin(),
+                   [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+    return result;
+}
+
+void put(Context context, int index, std::string_view text) {
+    api::CommandFilterArgReplace(context, index, api::CreateString(nullptr, text.data(), text.size()));
+}
+
+void refuse(Context context, Refusal why) {
+    for (int last = api::CommandFilterArgsCount(context) - 1; last > 0; --last) {
+        api::CommandFilterArgDelete(context, last);
+    }
+    put(context, 0, "MU.REFUSE");
+    std::string const number = std::to_string(static_cast<int>(why));
+    api::CommandFilterArgInsert(context, 1, api::CreateString(nullptr, number.data(), number.size()));
+}
+
+// --- Commands that are looked at -------------------------------------------------------------------------------------
+
+void never(Context context) { refuse(context, Refusal::bypasses_log); }
+
+void config(Context context) {
+    static std::unordered_set<std::string> const fixed{
+        "appendonly",
+        "appendfsync",
+        "no-appendfsync-on-rewrite",
+        "auto-aof-rewrite-percentage",
+        "appenddirname",
+        "appendfilename",
+        "aof-timestamp-enabled",
+        "aof-use-rdb-preamble",
+        "replicaof",
+        "slaveof",
+        "replica-read-only",
+        "slave-read-only",
+        "dir",
+        "io-threads",
+        "io-threads-do-reads",
+        "replica-serve-stale-data",
+        "slave-serve-stale-data",
+        "repl-timeout",
+        "repl-diskless-load",
+        "repl-diskless-sync",
+        "masterauth",
+        "masteruser",
+        "repl-diskless-sync-delay",
+        "save",
+    };
+    if (lower(argument(context, 1)) != "set") {
+        return;
+    }
+    for (int i = 2; i < api::CommandFilterArgsCount(context); i += 2) {
+        if (fixed.contains(lower(argument(context, i)))) {
+            refuse(context, Refusal::setting);
+            return;
+        }
+    }
+}
+
+void debug(Context context) {
+    static std::unordered_set<std::string> const loses{
+        "reload", "loadaof", "restart", "crash-and-recover", "replicate", "set-disable-deny-scripts"};
+    if (loses.contains(lower(argument(context, 1)))) {
+        refuse(context, Refusal::bypasses_log);
+    }
+}
+
+void module(Context context) {
+    if (lower(argument(context, 1)).ends_with("load") || lower(argument(context, 1)) == "loadex") {
+        refuse(context, Refusal::bypasses_log);
+    }
+}
+
+// Effects that a script keeps from the stream would exist on the leader only.
+void script(Context context) {
+    for (int i = 1; i < api::CommandFilterArgsCount(context); ++i) {
+        if (argument(context, i).find("set_repl") != std::string_view::npos) {
+            refuse(context, Refusal::hidden_effects);
+            return;
+        }
+    }
+}
+
+void replica(Context context) {
+    if (!server()->may_be_copied()) {
+        refuse(context, Refusal::not_copied);
+    }
+}
+
+void role(Context context) { put(context, 0, "MU.ROLE"); }
+void info(Context context) { put(context, 0, "MU.INFO"); }
+void wait(Context context) { put(context, 0, "MU.WAIT"); }
+
+using Look = void (*)(Context);
+
+std::unordered_map<std::string_view, Look> const& looked_at() {
+    static std::unordered_map<std::string_view, Look> const table{
+        {"config", config},   {"debug", debug},     {"module", module},  {"eval", script},        {"eval_ro", script},
+        {"script", script},   {"function", script}, {"role", role},      {"info", info},          {"wait", wait},
+        {"replicaof", never}, {"slaveof", never},   {"failover", never}, {"bgrewriteaof", never}, {"cluster", never},
+        {"psync", replica},   {"sync", replica},
+    };
+    return table;
+}
+
+// --- Commands that touch no data -------------------------------------------------------------------------------------
+
+bool touches_no_data(std::string const& name) {
+    static std::unordered_set<std::string> const names{
+        "ping",     "echo",      "info",         "role",        "hello",        "auth",     "client",
+        "sentinel", "subscribe", "psubscribe",   "unsubscribe", "command",      "config",   "acl",
+        "quit",     "reset",     "select",       "latency",     "slowlog",      "shutdown", "time",
+        "monitor",  "lolwut",    "punsubscribe", "ssubscribe",  "sunsubscribe", "replconf", "discard",
+        "memory",   "module",    "debug",        "psync",       "sync",  // whether data may be copied is looked at below
+    };
+    return names.contains(name) || name.starts_with("mu.");
+}
+
+// While redis takes another one's data: that one's commands pass, and its mark is turned into ours.
+void joining(Context context, std::string const& name) {
+    Server& here = *server();
+    if (here.frozen()) {
+        refuse(context, Refusal::not_leading);
+        return;
+    }
+    if (here.is_from_link(descriptor_read_last())) {
+        if (name == "publish" && argument(context, 1) == "__mu__:at") {
+            put(context, 0, "MU.AT");
+            api::CommandFilterArgDelete(context, 1);
+        }
+    } else if (!touches_no_data(name)) {
+        refuse(context, Refusal::not_leading);
+    }
+}
+
+bool reads_are_refused(std::string const& name) {
+    return !server()->settings().stale_reads && !touches_no_data(name) &&
+           !server()->is_from_link(descriptor_read_last());
+}
+
+}  // namespace
+
+char const* refusal_text(Refusal refusal) noexcept {
+    switch (refusal) {
+        case Refusal::not_leading:
+            return "READONLY This replica does not lead; ask SENTINEL GET-MASTER-ADDR-BY-NAME who does.";
+        case Refusal::bypasses_log:
+            return "ERR Refused by Mu: this would change or replace data behind the replicated log.";
+        case Refusal::setting:
+            return "ERR Refused by Mu: replication depends on this setting; it is fixed while the server runs.";
+        case Refusal::hidden_effects:
+            return "ERR Refused by Mu: redis.set_repl hides effects from the replicas; let all effects replicate.";
+        case Refusal::not_copied:
+            return "NOMASTERLINK This replica's data may not be copied now; ask another replica.";
+        case Refusal::stale_reads:
+            return "READONLY This replica follows, and followers here do not answer reads either; ask the leader.";
+    }
+    return "ERR Refused by Mu.";
+}
+
+void filter_command(Context context) {
+    Server& here = *server();
+    here.command_comes();
+    bool const accepts = here.accepts();
+    std::string_view const given = argument(context, 0);
+    // Nothing that is looked at has three letters, and GET and SET are most of what comes.
+    if (accepts && given.size() == 3) {
+        return;
+    }
+    std::string const name = lower(given);
+    if (!accepts) {
+        if (here.role() == Role::joining) {
+            joining(context, name);
+        } else if (here.role() == Role::following) {
+            if (reads_are_refused(name)) {
+                refuse(context, Refusal::stale_reads);
+            }
+        } else if (!touches_no_data(name)) {
+            refuse(context, Refusal::not_leading);
+        }
+        if (argument(context, 0).starts_with("MU.REFUSE")) {
+            return;
+        }
+    }
+    auto const found = looked_at().find(name);
+    if (found != looked_at().end()) {
+        found->second(context);
+    }
+}
+
+}  // namespace mu::redis

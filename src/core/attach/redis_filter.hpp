@@ -1,0 +1,22 @@
+// What clients may not do, and what is answered in redis's stead.
+#pragma once
+
+#include "attach/redis_api.hpp"
+
+namespace mu::redis {
+
+// Looks at every command before redis does.
+void filter_command(RedisModuleCommandFilterCtx* context);
+
+// Why MU.REFUSE was put in a command's place; its argument.
+enum class Refusal : int {
+    not_leading = 0,
+    bypasses_log,
+    setting,
+    hidden_effects,
+    not_copied,
+    stale_reads,
+};
+[[nodiscard]] char const* refusal_text(Refusal refusal) noexcept;
+
+}  // namespace mu::redis

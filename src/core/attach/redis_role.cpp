@@ -1,0 +1,492 @@
+// Which part redis plays: following, leading, doubting, joining; all of it between two passes of its event loop, when
+// nothing is half executed.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstring>
+
+#include "attach/redis_server.hpp"
+#include "runtime/clock.hpp"
+
+namespace mu::redis {
+namespace {
+
+constexpr std::int64_t kMillisecond = 1'000'000;
+constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;    // of settings that nobody can change by a command
+constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;   // before a tap that failed is tried again
+constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;    // or another one is asked
+constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data has come
+constexpr std::int64_t kNobodyGives = 1'500 * kMillisecond;   // while every other replica was asked several times
+constexpr std::int64_t kConnectTakes = 100 * kMillisecond;    // of redis to the link; on a quiet machine one
+constexpr std::int64_t kConnectAgain = 2'000 * kMillisecond;  // redis tries by itself once a second
+constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
+constexpr char const* kMarkChannel = "__mu__:at";
+
+bool succeeds(RedisModuleCtx* context, char const* command, char const* first, char const* second) {
+    RedisModuleCallReply* const reply = api::Call(context, command, "cc", first, second);
+    bool const good = reply != nullptr && api::CallReplyType(reply) != api::kReplyError;
+    if (reply != nullptr) {
+        api::FreeCallReply(reply);
+    }
+    return good;
+}
+
+// Others that take this redis's data must not go on with what may never be decided.
+void break_replicas(RedisModuleCtx* context) {
+    RedisModuleCallReply* const reply = api::Call(context, "CLIENT", "ccc", "KILL", "TYPE", "replica");
+    if (reply != nullptr) {
+        api::FreeCallReply(reply);
+    }
+}
+
+}  // namespace
+
+void Server::become(Role role) {
+    static constexpr char const* kNames[] = {"starts", "follows", "leads", "is in doubt", "joins"};
+    if (role_.exchange(role, std::memory_order_acq_rel) != role) {
+        api::Log(nullptr, "notice", "replica %u %s", settings_.replica, kNames[static_cast<int>(role)]);
+    }
+}
+
+void Server::after_sleep(RedisModuleCtx* context) {
+    bool const wanted = wanted_.exchange(false, std::memory_order_acq_rel);
+    blackout_ = false;
+    Role const present = role();
+    if (present == Role::leading && !deposed_ && mu_leads(node_)) {
+        if (!accepting_) {
+            disarmed(context, "its test batch did not come by");
+        } else if (wanted) {
+            tick_leading(context);
+        } else if (replicas_ > 0) {
+            mark_for_replicas(context);
+        }
+    } else if (present == Role::leading) {
+        accepting_ = false;
+        break_backlogged();
+        follow(context, ledger_.view().executed);
+    } else if (present == Role::doubting || frozen_) {
+        present == Role::doubting ? tick_doubting(context) : tick_joining(context);
+    } else if (wanted) {
+        if (present == Role::starting) {
+            if ((api::GetContextFlags(context) & api::kLoading) == 0) {
+                follow(context, 0);
+            }
+        } else {
+            present == Role::following ? tick_following(context) : tick_joining(context);
+        }
+    }
+    if (wanted) {
+        consider_fitness(context);
+        tell_of_leader(context);
+        if (dump_wanted_.exchange(false, std::memory_order_acq_rel)) {
+            dump_latencies();
+        }
+    }
+}
+
+bool Server::replicate_from_nobody(RedisModuleCtx* context) { return succeeds(context, "REPLICAOF", "no", "one"); }
+
+// REPLICAOF NO ONE first: redis then takes its own history for the one to be continued, whatever it followed before.
+void Server::replicate_from(RedisModuleCtx* context, std::string const& host, int port) {
+    replicated_port_ = port;
+    know_link(-1);
+    if (!replicate_from_nobody(context) ||
+        !succeeds(context, "REPLICAOF", host.c_str(), std::to_string(port).c_str())) {
+        api::Log(context, "warning", "REPLICAOF %s %d failed", host.c_str(), port);
+    }
+}
+
+void Server::follow(RedisModuleCtx* context, std::uint64_t number) {
+    deposed_ = false;
+    frozen_ = false;
+    link_.shut();
+    become(Role::following);
+    followed_at_ = monotonic_now();
+    link_.open(number);
+    replicate_from(context, "127.0.0.1", link_.port());
+}
+
+void Server::tick_following(RedisModuleCtx* context) {
+    Ledger::View const view = ledger_.view();
+    if (link_.take_lost()) {
+        if (view.trusted && view.executed == link_.sent()) {
+            follow(context, view.executed);
+        } else {
+            ledger_.distrust();
+        }
+    }
+    if (!ledger_.view().trusted) {
+        begin_join(context);
+    } else if (!link_.feeds() && monotonic_now() - followed_at_ > kConnectAgain) {
+        follow(context, view.executed);  // nothing has been sent since: redis is where it was
+    } else if (ledger_.ready_to_write()) {
+        promote(context);
+    } else if (replicas_ > 0) {
+        link_.mark();
+    }
+}
+
+// The reign is in force, and redis has executed all before it. What is left: that this leadership has not been
+// interrupted since, and that the tap works. That it shows by its first batch, before any client may write.
+void Server::promote(RedisModuleCtx* context) {
+    std::uint64_t tenure = 0;
+    if (!fit_.load(std::memory_order_relaxed) || mu_confirm(node_, kPromoteTimeout, &tenure) != MU_OK ||
+        !ledger_.ready_to_write()) {
+        return;
+    }
+    static_cast<void>(begin_writing(context, tenure));
+}
+
+bool Server::begin_writing(RedisModuleCtx* context, std::uint64_t tenure) {
+    armed_checked_at_ = 0;
+    link_.shut();
+    if (!tap_is_armed(context) || !replicate_from_nobody(context)) {
+        return false;
+    }
+    tenure_ = tenure;
+    reign_ = ledger_.view().reign;
+    batches_ = 0;
+    batch_.clear();
+    database_ = 0;  // the first batch begins in it
+    accepting_ = false;
+    confirmed_ = false;
+    deposed_ = false;
+    become(Role::leading);
+    api::SelectDb(context, 0);
+    api::Replicate(context, "MU.TAP", "l", static_cast<long long>(settings_.replica));
+    tell_of_leader(context);
+    return true;
+}
+
+void Server::tick_leading(RedisModuleCtx* context) {
+    if (!tap_is_armed(context)) {
+        disarmed(context, "redis's settings are not what it needs");
+        return;
+    }
+    if (replicas_ > 0) {
+        marked_ = 0;
+        mark_for_replicas(context);
+    }
+}
+
+void Server::begin_join_with_lost_batch(RedisModuleCtx* context) {
+    Ledger::View const view = ledger_.view();
+    is_intact_ = view.trusted && !lost_.empty();
+    lost_at_ = view.executed;
+    joining_since_ = monotonic_now();
+    begin_join(context);
+}
+
+// Effects may have gone by it: what redis holds is not known to be what the batches make. Unless no client's command
+// was executed yet: then what redis has written, and not made durable, is all there is.
+void Server::disarmed(RedisModuleCtx* context, char const* why) {
+    api::Log(context, "warning", "replica %u: the tap is not armed (%s): it neither leads nor accepts writes",
+             settings_.replica, why);
+    disarmed_until_ = monotonic_now() + kDisarmedFor;
+    lost_ = accepting_ ? OwnedBytes{} : std::move(batch_);
+    batch_ = OwnedBytes{};
+    accepting_ = false;
+    break_backlogged();
+    begin_join_with_lost_batch(context);
+}
+
+void Server::tick_doubting(RedisModuleCtx* context) {
+    if (fate_ == Fate::open && ledger_.view().trusted) {
+        Verdict verdict = ledger_.verdict(batches_);
+        std::uint64_t tenure = 0;
+        if (verdict == Verdict::pending && mu_leads(node_) && mu_confirm(node_, kPromoteTimeout, &tenure) == MU_OK &&
+            tenure != tenure_) {
+            // A later tenure of one's own has sealed: what is decided of the earlier one is applied here by now.
+            verdict = ledger_.verdict(batches_);
+            verdict = verdict == Verdict::pending ? Verdict::lost : verdict;
+        }
+        if (verdict == Verdict::decided) {
+            lost_.clear();
+            api::Log(context, "notice", "replica %u: the batch in doubt was decided", settings_.replica);
+            follow(context, ledger_.view().executed);
+            return;
+        }
+        if (verdict == Verdict::pending) {
+            if ((api::GetContextFlags(context) & api::kIsReplica) == 0) {
+                // From here on redis changes nothing by itself, and answers nobody that asks for data.
+                link_.shut();
+                break_replicas(context);
+                replicate_from(context, "127.0.0.1", link_.port());
+            }
+            return;
+        }
+    }
+    api::Log(context, "notice", "replica %u: the batch in doubt was not decided", settings_.replica);
+    begin_join_with_lost_batch(context);
+}
+
+// --- Joining --------------------------------------------------------------------------------------------------------
+
+// Followers first: a leader has enough to do.
+PeerAddress const* Server::choose_donor() {
+    mu_status_t const now = status();
+    std::vector<PeerAddress const*> followers;
+    PeerAddress const* leader = nullptr;
+    for (PeerAddress const& each : settings_.peers) {
+        if (each.replica == settings_.replica || ((now.alive >> each.replica) & 1U) == 0) {
+            continue;
+        }
+        if (each.replica == now.leader) {
+            leader = &each;
+        } else {
+            followers.push_back(&each);
+        }
+    }
+    if (leader != nullptr) {
+        followers.push_back(leader);
+    }
+    return followers.empty() ? nullptr : followers[donor_++ % followers.size()];
+}
+
+void Server::begin_join(RedisModuleCtx* context) {
+    if (!redeems_.load(std::memory_order_relaxed)) {
+        mu_stand_aside(node_, true);
+        fit_.store(false, std::memory_order_release);
+    }
+    ledger_.distrust();
+    link_.shut();
+    frozen_ = false;
+    deposed_ = false;
+    become(Role::joining);
+    break_replicas(context);
+    PeerAddress const* const donor = choose_donor();
+    patience_until_ = monotonic_now() + kDonorAnswers;
+    donor_gave_data_ = false;
+    transferring_ = false;
+    spoiled_ = false;
+    if (donor == nullptr) {
+        // Nobody is there. As a replica without a link redis at least shows nobody what it holds.
+        replicate_from(context, "127.0.0.1", link_.port());
+        return;
+    }
+    api::Log(context, "notice", "replica %u takes the data of replica %u", settings_.replica, donor->replica);
+    replicate_from(context, donor->host, donor->port);
+}
+
+void Server::tick_joining(RedisModuleCtx* context) {
+    if (frozen_) {
+        follow(context, joined_at_);
+        return;
+    }
+    try_to_redeem(context);
+    if (role() != Role::joining) {
+        return;
+    }
+    std::int64_t const now = monotonic_now();
+    int const flags = api::GetContextFlags(context);
+    bool const online = (flags & api::kReplicaOnline) != 0;
+    bool const transferring = (flags & (api::kReplicaTransferring | api::kLoading)) != 0;
+    bool const failed = spoiled_ || (transferring_ && !transferring && !online);
+    transferring_ = transferring;
+    if (!failed && (transferring || (online && !donor_gave_data_))) {
+        patience_until_ = now + kDonorMarks;
+        donor_gave_data_ = online;
+    } else if (failed || now > patience_until_) {
+        begin_join(context);  // no data came, or it has come and nobody said where it stands
+    }
+}
+
+void Server::data_are_replaced() noexcept {
+    is_intact_ = false;
+    redeems_.store(false, std::memory_order_release);
+    lost_ = OwnedBytes{};
+}
+
+// Leader after leader may lose its last batch before the others have joined again, until nobody is left whose data can
+// be had. Nothing is lost as long as one of them holds all that counts, and its lost batch: nobody was told that this
+// failed, so it may take effect after all. It leads, and proposes that batch again, before anything else.
+void Server::try_to_redeem(RedisModuleCtx* context) {
+    bool const may = is_intact_ && ledger_.view().batches == lost_at_;
+    bool const waited = monotonic_now() - joining_since_ > kNobodyGives;
+    redeems_.store(may && waited, std::memory_order_release);
+    std::uint64_t tenure = 0;
+    if (!may || !waited || !mu_leads(node_) || !ledger_.awaits_writer() ||
+        mu_confirm(node_, kPromoteTimeout, &tenure) != MU_OK || !ledger_.redeem(lost_at_)) {
+        return;
+    }
+    if (!begin_writing(context, tenure)) {
+        ledger_.distrust();
+        return;
+    }
+    api::Log(context, "notice", "replica %u proposes the lost batch again: nobody else has the data",
+             settings_.replica);
+    batch_ = std::move(lost_);  // the tap's test comes behind it
+    data_are_replaced();
+}
+
+void Server::at(std::uint64_t number) {
+    if (role() == Role::following) {
+        ledger_.executed(number);
+        if (mu_leads(node_)) {
+            wake();
+        }
+    } else if (role() == Role::joining && !frozen_ && !spoiled_ && ledger_.trust(number)) {
+        joined_at_ = number;
+        frozen_ = true;
+        wake();
+    }
+}
+
+void Server::stream_is_broken() {
+    if (role() == Role::following) {
+        api::Log(nullptr, "warning", "replica %u: a replicated command was refused", settings_.replica);
+        ledger_.distrust();
+        wake();
+    } else if (role() == Role::joining && !frozen_) {
+        spoiled_ = true;
+        wake();
+    }
+}
+
+bool Server::is_from_link(int descriptor) const noexcept {
+    if (descriptor >= 0 && descriptor == known_link()) {
+        return true;
+    }
+    sockaddr_storage theirs{};
+    socklen_t length = sizeof theirs;
+    if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&theirs), &length) != 0) {
+        return false;
+    }
+    in_port_t port = 0;  // at the same place for both families
+    std::memcpy(&port, reinterpret_cast<char const*>(&theirs) + offsetof(sockaddr_in, sin_port), sizeof port);
+    bool const is = (theirs.ss_family == AF_INET || theirs.ss_family == AF_INET6) && ntohs(port) == replicated_port_;
+    if (is) {
+        know_link(descriptor);
+    }
+    return is;
+}
+
+bool Server::may_be_copied() const noexcept {
+    return (role() == Role::following && fit_.load(std::memory_order_relaxed)) ||
+           (role() == Role::leading && accepting_);
+}
+
+// A leader says where it stands in the stream to its own replicas, by a message that is in no batch. At this moment
+// nothing is executed that is not decided.
+void Server::mark_for_replicas(RedisModuleCtx* context) {
+    std::uint64_t const executed = ledger_.view().executed;
+    if (executed == marked_) {
+        return;
+    }
+    marked_ = executed;
+    RedisModuleCallReply* const reply =
+        api::Call(context, "PUBLISH", "!Acc", kMarkChannel, std::to_string(executed).c_str());
+    if (reply != nullptr) {
+        api::FreeCallReply(reply);
+    }
+}
+
+// --- Fitness --------------------------------------------------------------------------------------------------------
+
+void Server::consider_fitness(RedisModuleCtx* context) {
+    bool fit = false;
+    if (role() == Role::leading) {
+        fit = true;
+    } else if (role() == Role::following) {
+        std::int64_t const now = monotonic_now();
+        bool const connects = link_.feeds() || now - followed_at_ < kConnectTakes;
+        fit = ledger_.view().trusted && connects && now > disarmed_until_ && tap_is_armed(context);
+    } else if (role() == Role::joining) {
+        fit = redeems_.load(std::memory_order_relaxed) && tap_is_armed(context);
+    }
+    if (fit_.exchange(fit, std::memory_order_acq_rel) != fit) {
+        api::Log(context, "notice", "replica %u %s", settings_.replica,
+                 fit ? "is able to lead" : "is not able to lead");
+    }
+    // A snapshot may have come since: then the node's own thread has set it aside, and that stands.
+    mu_stand_aside(node_, !(fit && (ledger_.view().trusted || redeems_.load(std::memory_order_relaxed))));
+}
+
+bool Server::tap_is_armed(RedisModuleCtx* context) {
+    std::int64_t const now = monotonic_now();
+    if (armed_ && now - armed_checked_at_ < kArmedCheck) {
+        return true;
+    }
+    armed_checked_at_ = now;
+    RedisModuleServerInfoData* const info = api::GetServerInfo(context, "persistence");
+    int wrong = 0;
+    armed_ = api::ServerInfoGetFieldSigned(info, "aof_enabled", &wrong) == 1 && wrong == 0 &&
+             api::ServerInfoGetFieldSigned(info, "aof_rewrite_in_progress", &wrong) == 0 &&
+             api::ServerInfoGetFieldSigned(info, "aof_rewrite_scheduled", &wrong) == 0 && wrong == 0;
+    api::FreeServerInfo(context, info);
+    return armed_;
+}
+
+// Clients of SENTINEL subscribe to this.
+void Server::tell_of_leader(RedisModuleCtx* context) {
+    PeerAddress const* const present = leader();
+    if (present == nullptr || present->replica == told_leader_) {
+        return;
+    }
+    PeerAddress const* const before = peer(told_leader_);
+    told_leader_ = present->replica;
+    if (before == nullptr) {
+        return;
+    }
+    std::string const text = settings_.service + " " + before->host + " " + std::to_string(before->port) + " " +
+                             present->host + " " + std::to_string(present->port);
+    RedisModuleString* const channel = api::CreateString(context, "+switch-master", 14);
+    RedisModuleString* const message = api::CreateString(context, text.data(), text.size());
+    api::PublishMessage(context, channel, message);
+    api::FreeString(context, channel);
+    api::FreeString(context, message);
+}
+
+// --- The control thread ---------------------------------------------------------------------------------------------
+
+// A reign begins when this replica leads and redis could: it is proposed here, because that may take its time.
+void Server::propose_reign() {
+    RecordHead head{RecordKind::reign, settings_.replica, 0, 0, 0};
+    while (head.reign == 0) {
+        if (getrandom(&head.reign, sizeof head.reign, 0) != sizeof head.reign) {
+            return;
+        }
+    }
+    ledger_.begin_reign(head.reign);
+    mu_outcome const outcome = mu_execute(node_, &head, sizeof head, settings_.timeout_ns, nullptr);
+    if (outcome != MU_OK && outcome != MU_NOT_LEADER) {
+        api::Log(nullptr, "notice", "replica %u: its reign does not begin yet: %s", settings_.replica,
+                 mu_outcome_text(outcome));
+    }
+}
+
+void Server::control() {
+    constexpr std::int64_t kTickSettled = 100 * kMillisecond;
+    constexpr std::int64_t kTick = 10 * kMillisecond;
+    while (!stopping_.load(std::memory_order_acquire)) {
+        if (settings_.parent != 0 && getppid() != settings_.parent) {
+            kill(getpid(), SIGTERM);
+        }
+        Role const present = role();
+        bool const fit = fit_.load(std::memory_order_acquire);
+        bool const settled = fit && (present == Role::following || present == Role::leading);
+        if (mu_leads(node_)) {
+            bool const able = fit && (present == Role::following || redeems_.load(std::memory_order_acquire));
+            if (able && !ledger_.awaits_writer()) {
+                propose_reign();
+                wake();
+            }
+            std::this_thread::sleep_for(std::chrono::nanoseconds(kTick));
+        } else {
+            static_cast<void>(mu_wait_until_leading(node_, settled ? kTickSettled : kTick));
+            if (mu_leads(node_) && fit) {
+                continue;
+            }
+        }
+        wake();
+    }
+}
+
+}  // namespace mu::redis

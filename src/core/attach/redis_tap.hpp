@@ -1,0 +1,46 @@
+// The tap: what redis would write to its append-only file comes here instead, before any reply of that pass leaves.
+//
+// With `appendonly yes` and `appendfsync always` redis computes the effects of one pass of its event loop, writes them
+// with one write() and makes them durable with one fdatasync(), and only then sends the replies. Both calls are
+// redirected for that file's descriptor: write() collects the batch, fdatasync() has it decided. Writes to clients are
+// redirected too, so that a reply can be held to the condition under which it is true.
+//
+// Only the main thread's calls count; a child that redis forks, or a thread of its own, goes through to libc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "common/bytes.hpp"
+
+namespace mu::redis {
+
+// Who decides. All calls come from redis's main thread.
+class TapOwner {
+public:
+    virtual ~TapOwner() = default;
+    // Whether effects written now are to be collected; otherwise they came from the log and are dropped.
+    [[nodiscard]] virtual bool collects() noexcept = 0;
+    // Where the batch lies: the owner keeps the room before the effects for itself.
+    virtual void collect(std::span<std::byte const> effects) = 0;
+    virtual void decide() = 0;
+    // Whether bytes may leave to a client now. False: the connection is broken instead.
+    [[nodiscard]] virtual bool may_reply() = 0;
+};
+
+// Installs the redirections; returns what went wrong, or nothing.
+[[nodiscard]] std::string install_tap(TapOwner& owner);
+
+// The descriptor that redis read last on its main thread: whose command it is that is being executed.
+[[nodiscard]] int descriptor_read_last() noexcept;
+// The descriptor that is known to be redis's link; forgotten when it is closed. Negative: unknown.
+[[nodiscard]] int known_link() noexcept;
+void know_link(int descriptor) noexcept;
+// Breaks the connections that still have to take bytes from an earlier pass.
+void break_backlogged() noexcept;
+// How many batches have come by; and whether any effects are known to have gone elsewhere.
+[[nodiscard]] std::uint64_t batches_seen() noexcept;
+
+}  // namespace mu::redis

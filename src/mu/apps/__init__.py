@@ -1,0 +1,1 @@
+"""Applications: real servers, unmodified, under the log."""

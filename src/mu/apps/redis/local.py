@@ -1,0 +1,270 @@
+"""Several redis-servers under one log on this machine: for trials, tests and measurements.
+
+Invariant: after `close()`, or an exception, no server, segment or file of theirs is left.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import redis
+from redis.sentinel import Sentinel
+
+from mu import fabric
+from mu.apps.redis.options import Address
+from mu.apps.redis.server import SERVER, RedisServer
+from mu.cluster import Cluster
+from mu.errors import NoLeader, ReplicaDown
+
+T = TypeVar("T")
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+LOOK_EVERY: Final = 0.005  # seconds between two looks
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class LocalRedis:
+    """Servers 1 … n on this machine. A context manager.
+
+    Args:
+        n: how many.
+        first_port: of the ports, which follow one another; None: whichever are free.
+        binary: the server's program.
+        options: further options of redis's.
+        follower_reads: see RedisServer.
+        on_message: called with a server's id and what Mu says in its log.
+        cluster: keys of Cluster.
+    """
+
+    def __init__(
+        self,
+        n: int = 3,
+        *,
+        first_port: int | None = None,
+        binary: str = SERVER,
+        options: Sequence[str] = (),
+        follower_reads: str = "refuse",
+        on_message: Callable[[int, str], None] | None = None,
+        **cluster: Any,
+    ) -> None:
+        name = f"redis-{os.getpid()}-{secrets.token_hex(4)}"
+        self.cluster = Cluster(**{"name": name, "replicas": tuple(range(1, n + 1)), **cluster})
+        ports = free_ports(n) if first_port is None else [first_port + each for each in range(n)]
+        ids = sorted(self.cluster.replicas)
+        self.addresses = {each: Address("127.0.0.1", port) for each, port in zip(ids, ports, strict=True)}
+        self._binary = binary
+        self._options = [*options]
+        self._follower_reads = follower_reads
+        self._on_message = on_message
+        self._servers: dict[int, RedisServer] = {}
+        self._clients: dict[int, Any] = {}
+        self._stopped: set[int] = set()
+        self._paused: set[int] = set()
+        self.files: Path | None = None
+
+    # --- Its life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Starts all servers."""
+        place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+        self.files = Path(tempfile.mkdtemp(prefix="mu-redis-", dir=place))
+        self.cluster = Cluster.load(self.cluster, directory=str(self.files))
+        atexit.register(self.close)
+        try:
+            for each in self.cluster.replicas:
+                self.launch(each)
+        except BaseException:
+            self.close()
+            raise
+
+    def launch(
+        self, replica_id: int, options: Sequence[str] | None = None, addresses: Mapping[int, Address] | None = None
+    ) -> RedisServer:
+        """Starts one server, with options of its own if there are any."""
+        assert self.files is not None
+        tell = self._on_message
+        server = RedisServer(
+            self.cluster,
+            replica_id,
+            addresses=self.addresses if addresses is None else addresses,
+            options=self._options if options is None else options,
+            binary=self._binary,
+            follower_reads=self._follower_reads,
+            dump=self.dump_file(replica_id),
+            log=self.files / f"redis-{replica_id}.log",
+            on_message=None if tell is None else lambda text: tell(replica_id, text),
+        )
+        server.start()
+        self._servers[replica_id] = server
+        self._stopped.discard(replica_id)
+        self._paused.discard(replica_id)
+        return server
+
+    def dump_file(self, replica_id: int) -> Path:
+        """Where `kill -USR1` has a server write its latencies."""
+        assert self.files is not None
+        return self.files / f"dump-{replica_id}.txt"
+
+    def close(self) -> None:
+        """Ends all servers and removes what is left of them."""
+        atexit.unregister(self.close)
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        for server in self._servers.values():  # all at once: they need not wait for one another
+            server.signal(signal.SIGCONT)
+            server.signal(signal.SIGTERM)
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        if self.files is not None:
+            fabric.clean(self.cluster.directory, self.cluster.name)
+            shutil.rmtree(self.files, ignore_errors=True)
+            self.files = None
+
+    def __enter__(self) -> LocalRedis:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- Faults -----------------------------------------------------------------------------------------------
+
+    def server(self, replica_id: int) -> RedisServer:
+        """One that runs. Raises ReplicaDown."""
+        server = self._servers.get(self.cluster.require_member(replica_id))
+        if server is None or not server.runs:
+            raise ReplicaDown(f"The redis of replica {replica_id} does not run")
+        return server
+
+    def kill(self, replica_id: int) -> None:
+        """SIGKILL."""
+        self.server(replica_id).kill()
+        self._stopped.discard(replica_id)
+
+    def stop(self, replica_id: int) -> None:
+        """SIGSTOP: it stands still, between any two instructions, until `resume`."""
+        self.server(replica_id).signal(signal.SIGSTOP)
+        self._stopped.add(replica_id)
+
+    def resume(self, replica_id: int) -> None:
+        """SIGCONT."""
+        self.server(replica_id).signal(signal.SIGCONT)
+        self._stopped.discard(replica_id)
+
+    def restart(self, replica_id: int) -> None:
+        """Starts a server again, with empty memory; kills it before if it runs."""
+        if replica_id in self.running:
+            self.kill(replica_id)
+        self.launch(replica_id)
+
+    def pause(self, replica_id: int) -> None:
+        """`mu pause`: it works, but the others take it for dead."""
+        fabric.pause(self.cluster, replica_id)
+        self._paused.add(replica_id)
+
+    def unpause(self, replica_id: int) -> None:
+        """`mu resume`."""
+        fabric.resume(self.cluster, replica_id)
+        self._paused.discard(replica_id)
+
+    # --- What is going on -------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> list[int]:
+        """The servers that have a process, stopped or not."""
+        return sorted(each for each, server in self._servers.items() if server.runs)
+
+    def connect(self, replica_id: int, **options: Any) -> Any:
+        """A redis-py client of one server."""
+        address = self.addresses[self.cluster.require_member(replica_id)]
+        return redis.Redis(address.host, address.port, **{"socket_timeout": 5.0, **options})
+
+    def client(self, replica_id: int) -> Any:
+        """The same, kept: for questions now and then."""
+        if replica_id not in self._clients:
+            self._clients[replica_id] = self.connect(replica_id, socket_timeout=1.0)
+        return self._clients[replica_id]
+
+    def sentinel(self, **options: Any) -> Any:
+        """redis-py's own, which is told of all servers. Its `master_for(name)` goes to whoever leads."""
+        nodes = [(each.host, each.port) for each in self.addresses.values()]
+        make: Any = Sentinel  # untyped
+        return make(nodes, min_other_sentinels=len(nodes) - 1, **{"socket_timeout": 1.0, **options})
+
+    def info(self, replica_id: int) -> dict[str, Any]:
+        """INFO replication of one server; empty if it does not answer."""
+        if replica_id in self._stopped or replica_id not in self.running:
+            return {}
+        try:
+            found: dict[str, Any] = self.client(replica_id).info("replication")
+        except redis.RedisError:
+            return {}
+        return found
+
+    def leader(self, timeout: float = 20.0) -> int:
+        """The id of the server that accepts writes, waiting until there is one. Raises NoLeader."""
+        return self.wait(self._find_leader, timeout, "No server accepted writes")
+
+    def _find_leader(self) -> int:
+        leaders = [each for each in self.running if self.info(each).get("mu_accepts_writes") == 1]
+        return leaders[0] if len(leaders) == 1 else 0
+
+    def settle(self, timeout: float = 30.0) -> int:
+        """Waits until the lowest id that may leads, and all others that run follow it and have executed as much.
+
+        Returns its id. Shortly after a start or a fault leadership may still move: the lowest id takes it.
+        """
+
+        def settled() -> int:
+            found = {each: self.info(each) for each in self.running if each not in self._stopped}
+            leaders = [each for each, info in found.items() if info.get("mu_accepts_writes") == 1]
+            trusted = all(info.get("mu_trusted") for info in found.values())
+            if leaders != sorted(found.keys() - self._paused)[:1] or not trusted:
+                return 0
+            roles = {info["mu_role"] for each, info in found.items() if each != leaders[0]}
+            executed = {info["mu_executed"] for info in found.values()}
+            return leaders[0] if roles <= {"following"} and len(executed) == 1 else 0
+
+        return self.wait(settled, timeout, "The servers did not settle")
+
+    def digests(self) -> dict[int, str]:
+        """DEBUG DIGEST of every server that runs: equal if and only if their data are."""
+        return {each: str(self.client(each).execute_command("DEBUG", "DIGEST")) for each in self.running}
+
+    def wait(self, look: Callable[[], T], timeout: float, otherwise: str) -> T:
+        """Calls `look` until it finds something. Raises NoLeader, with `otherwise`, after the timeout."""
+        deadline = time.monotonic() + timeout
+        while not (found := look()):
+            if time.monotonic() >= deadline:
+                raise NoLeader(f"{otherwise} within {timeout:g} s")
+            time.sleep(LOOK_EVERY)
+        return found
+
+    def log(self, replica_id: int) -> str:
+        """What a server has logged, over all of its lives."""
+        assert self.files is not None
+        path = self.files / f"redis-{replica_id}.log"
+        return path.read_text(errors="replace") if path.exists() else ""

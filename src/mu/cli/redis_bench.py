@@ -1,0 +1,101 @@
+"""`mu redis bench`: the load, the table, the files; and a plain redis-server beside it for comparison."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mu.apps.redis import Address, LocalRedis
+from mu.apps.redis.bench import (
+    KINDS,
+    Load,
+    Measured,
+    measure,
+    plain_server,
+    report,
+    write_histogram,
+    write_latencies,
+)
+from mu.cli.show import console, say, write_json
+from mu.errors import ConfigError
+
+LATENCIES = Path("redis-cli.txt")  # as the artifact names it
+HISTOGRAM = Path("redis-cli.svg")
+
+
+def bench(
+    kind: Annotated[str, typer.Argument(help="puts, gets or mixed.")] = "puts",
+    host: Annotated[str, typer.Argument(help="A leader's; none: three servers are started here.")] = "",
+    port: Annotated[int, typer.Argument(help="The same.")] = 6379,
+    key_size: Annotated[int, typer.Option(help="Bytes.")] = 16,
+    value_size: Annotated[int, typer.Option(help="Bytes.")] = 32,
+    count: Annotated[int, typer.Option(help="Requests of each server.")] = 50_000,
+    rounds: Annotated[int, typer.Option(help="Turns that the servers take.")] = 10,
+    clients: Annotated[int, typer.Option(help="More than one: throughput, by redis-benchmark.")] = 1,
+    pipeline: Annotated[int, typer.Option(help="Requests that a client sends at a time.")] = 1,
+    baseline: Annotated[bool, typer.Option("--baseline", help="A plain redis-server in the same run.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="As the baseline one with two replicas of its own, and WAIT 1 after each put."),
+    ] = False,
+    binary: Annotated[str, typer.Option("--server-binary", metavar="PROGRAM")] = "redis-server",
+    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="- for standard output.")] = None,
+) -> None:
+    """Measures puts, gets or both: one client's latencies, or many clients' throughput.
+
+    Latencies are written to redis-cli.txt, one a line, in nanoseconds, and drawn in redis-cli.svg.
+
+    Examples: mu redis bench puts --baseline; mu redis bench gets 127.0.0.1 6379; mu redis bench puts --clients 50
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}.")
+    load = Load(kind=kind, key_size=key_size, value_size=value_size)
+    with contextlib.ExitStack() as stack:
+        if host:
+            addresses = [Address(host, port)]
+        else:
+            servers = stack.enter_context(LocalRedis(3, binary=binary))
+            addresses = [servers.addresses[servers.settle()]]
+        loads = [load]
+        if baseline or wait:
+            addresses.append(stack.enter_context(plain_server(binary, replicas=2 if wait else 0)))
+            loads.append(Load(kind=kind, key_size=key_size, value_size=value_size, wait=1 if wait else 0))
+        seen = measure(addresses, loads, count=count, rounds=rounds, clients=clients, pipeline=pipeline)
+    found = report(seen[0], seen[1] if len(seen) > 1 else None)
+    if json_file is not None:
+        write_json(found, json_file)
+    if json_file != "-":
+        _show(f"{kind}, {clients} client(s), pipeline {pipeline}", found)
+    _keep(seen[0], json_file == "-")
+
+
+def _show(title: str, found: dict[str, Any]) -> None:
+    table = Table(title=title, title_justify="left")
+    names = list(found["replicated"])
+    for name in ("", *names):
+        table.add_column(name, justify="right")
+    for row in ("replicated", "baseline"):
+        if row in found:
+            table.add_row(row, *(f"{found[row][name]:,.1f}" for name in names))
+    if "ratio" in found:
+        table.add_row(
+            "ratio",
+            *(
+                f"{found['ratio'][each]:.2f}" if each in found["ratio"] else ""
+                for each in (name.removesuffix("_us") for name in names)
+            ),
+        )
+    console.print(table)
+
+
+def _keep(measured: Measured, quiet: bool) -> None:
+    if not measured.latencies_ns:
+        return
+    write_latencies(measured.latencies_ns, LATENCIES)
+    write_histogram(measured.latencies_ns, HISTOGRAM)
+    if not quiet:
+        say(f"latencies are in {LATENCIES}, drawn in {HISTOGRAM}")

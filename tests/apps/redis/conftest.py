@@ -1,0 +1,46 @@
+"""Three redis-servers under one log: shared by the tests that leave them as they are, fresh for the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mu.apps.redis import LocalRedis
+
+DIGEST = ("--enable-debug-command", "local")  # DEBUG DIGEST is how data are compared
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_configuration() -> Iterator[None]:
+    """The variables of whoever runs the tests configure nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name in {"SID", "IDS", "DORY_REGISTRY_IP"} or name.startswith("MU_"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[LocalRedis]:
+    """Three servers that no test of the module harms."""
+    with LocalRedis(3, options=DIGEST, follower_reads="stale") as servers:
+        servers.settle()
+        yield servers
+
+
+@pytest.fixture
+def fresh() -> Iterator[Callable[..., LocalRedis]]:
+    """Makes servers for one test, and ends them after it."""
+    made: list[LocalRedis] = []
+
+    def make(n: int = 3, **options: object) -> LocalRedis:
+        servers = LocalRedis(n, **{"options": DIGEST, **options})  # type: ignore[arg-type]
+        made.append(servers)
+        servers.start()
+        return servers
+
+    yield make
+    for servers in made:
+        servers.close()

@@ -1,0 +1,80 @@
+"""`mu redis`: one server as the artifact starts it, and the bench's contract."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from mu.apps.redis import LocalRedis
+from mu.apps.redis.local import free_ports
+
+MU = str(Path(sys.executable).with_name("mu"))
+
+
+def test_one_server_as_the_artifact_starts_it() -> None:
+    """SID and IDS say who a server is; it prints its pid and its role, accepts writes, and Ctrl-C ends it."""
+    port = free_ports(1)[0]
+    with tempfile.TemporaryDirectory(prefix="mu-redis-", dir="/dev/shm") as directory:
+        environment = {**os.environ, "SID": "1", "IDS": "1", "MU_DIRECTORY": directory, "MU_NAME": "artifact"}
+        process = subprocess.Popen(
+            [MU, "redis", "server", "--port", str(port)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=directory,
+        )
+        assert process.stdout is not None
+        said = ""
+        while "leads" not in said or "pid" not in said:
+            said += process.stdout.readline()
+        pid = int(re.findall(r"pid\s+(\d+)", said)[0])
+        client: Any = redis.Redis(port=port)
+        deadline = time.monotonic() + 20
+        while client.info("replication")["mu_accepts_writes"] != 1:
+            assert time.monotonic() < deadline
+        assert client.set("a", 1)
+        assert client.info("server")["process_id"] == pid
+        client.close()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert [*Path(directory).iterdir()] == []
+
+
+def test_a_leader_dumps_its_latencies(fresh: Callable[..., LocalRedis]) -> None:
+    """`kill -USR1` has a leader write what each batch took, one a line."""
+    servers = fresh()
+    leader = servers.settle()
+    client = servers.connect(leader)
+    for i in range(100):
+        client.set("a", i)
+    servers.server(leader).signal(signal.SIGUSR1)
+    dump = servers.dump_file(leader)
+    servers.wait(lambda: f"latencies to {dump}" in servers.log(leader), 10, "Nothing was written")
+    lines = dump.read_text().split()
+    assert len(lines) >= 100
+    assert all(int(each) > 0 for each in lines)
+
+
+def test_the_bench_keeps_its_contract(tmp_path: Path) -> None:
+    """With --baseline and --json the ratio of one alternating run is told, and each latency is in a file."""
+    command = [MU, "redis", "bench", "mixed", "--count", "400", "--rounds", "2", "--baseline", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ratio"].keys() == {"p50", "per_s"}
+    assert found["replicated"].keys() == found["baseline"].keys() >= {"p50_us", "p99_us", "per_s"}
+    assert len((tmp_path / "redis-cli.txt").read_text().split()) == 400
+    assert (tmp_path / "redis-cli.svg").read_text().startswith("<svg")

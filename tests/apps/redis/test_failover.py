@@ -1,0 +1,207 @@
+"""Leaders that die, stop or are paused: clients go on, nothing acknowledged is lost, and who comes back is right."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from mu.apps.redis import LocalRedis
+
+
+class Writers:
+    """Clients of redis-py's Sentinel, each adding its numbers to a list of its own and counting in common."""
+
+    def __init__(self, servers: LocalRedis, count: int = 4) -> None:
+        self.acknowledged: list[list[int]] = [[] for _ in range(count)]
+        self._servers = servers
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, number: int) -> None:
+        sentinel: Any = self._servers.sentinel(socket_timeout=0.5)
+        options: dict[str, Any] = {"socket_timeout": 0.5, "retry": Retry(ConstantBackoff(0.01), 0)}
+        client: Any = sentinel.master_for(self._servers.cluster.name, **options)
+        i = 0
+        while not self._stopping.is_set():
+            i += 1
+            try:
+                with client.pipeline(transaction=True) as transaction:
+                    transaction.rpush(f"list{number}", i).incr("count")
+                    transaction.execute()
+            except redis.RedisError:
+                continue  # in doubt, or refused: this number is never used again
+            self.acknowledged[number].append(i)
+
+    def progress(self) -> int:
+        """How many transactions were acknowledged."""
+        return sum(map(len, self.acknowledged))
+
+    def go_on(self, more: int = 50) -> None:
+        """Waits until so many more were."""
+        wanted = self.progress() + more
+        self._servers.wait(lambda: self.progress() >= wanted, 30, "The clients did not go on")
+
+    def stop(self) -> None:
+        """Ends the clients."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def succeeds(call: Callable[[], Any]) -> bool:
+    """Whether it raised no error of redis-py's."""
+    try:
+        call()
+    except redis.RedisError:
+        return False
+    return True
+
+
+def check(servers: LocalRedis, writers: Writers) -> None:
+    """All that was acknowledged is there, once, in order; a transaction is there whole; and all servers are equal."""
+    leader = servers.settle()
+    client = servers.connect(leader)
+    total = 0
+    for number, acknowledged in enumerate(writers.acknowledged):
+        found = [int(each) for each in client.lrange(f"list{number}", 0, -1)]
+        assert found == sorted(set(found)), "doubled, or out of order"
+        assert set(acknowledged) <= set(found), "lost"
+        total += len(found)
+    assert int(client.get("count")) == total
+    digests = servers.digests()
+    assert len(set(digests.values())) == 1, digests
+
+
+def strike(servers: LocalRedis, fault: str, victim: int) -> Callable[[], None]:
+    """Brings the fault about; returns what undoes it."""
+    begin = {"kill": servers.kill, "stop": servers.stop, "pause": servers.pause}[fault]
+    begin(victim)
+    end = {"kill": servers.restart, "stop": servers.resume, "pause": servers.unpause}[fault]
+    return lambda: end(victim)
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
+def test_clients_go_on(fresh: Callable[..., LocalRedis], fault: str) -> None:
+    """After any fault of the leader redis-py's Sentinel goes on, and the old leader comes back with the right data."""
+    servers = fresh()
+    leader = servers.settle()
+    with Writers(servers) as writers:
+        writers.go_on()
+        undo = strike(servers, fault, leader)
+        writers.go_on()
+        undo()
+        writers.go_on()
+        servers.wait(lambda: servers.info(leader).get("mu_accepts_writes") == 1, 30, "The lowest id did not lead again")
+        writers.go_on()
+    check(servers, writers)
+
+
+def test_a_node_joins_while_writes_go_on(fresh: Callable[..., LocalRedis]) -> None:
+    """A follower that starts with empty memory gets all data by a full synchronisation, tied to a batch."""
+    servers = fresh()
+    leader = servers.settle()
+    victim = max(servers.running)
+    client = servers.connect(leader)
+    with client.pipeline(transaction=False) as pipeline:
+        for i in range(20_000):
+            pipeline.set(f"before{i}", "x" * 50)
+        pipeline.execute()
+    servers.kill(victim)
+    with Writers(servers) as writers:
+        writers.go_on(500)
+        servers.restart(victim)
+        servers.wait(lambda: servers.info(victim).get("mu_role") == "following", 30, "It did not join")
+        servers.wait(lambda: servers.info(victim).get("mu_trusted") == 1, 30, "It did not join")
+        writers.go_on(500)
+    check(servers, writers)
+    assert int(servers.client(victim).info("keyspace")["db0"]["keys"]) > 20_000
+    assert "takes the data of replica" in servers.log(victim)
+
+
+def test_a_leader_gives_its_data_if_nobody_else_can(fresh: Callable[..., LocalRedis]) -> None:
+    """A joiner that reaches only the leader's redis is brought up by that, under writes."""
+    servers = fresh()
+    leader = servers.settle()
+    victim, other = sorted(set(servers.running) - {leader}, reverse=True)
+    client = servers.connect(leader)
+    for i in range(5000):  # more than the engine's own snapshot remembers
+        client.set(f"before{i}", i)
+    servers.kill(victim)
+    nowhere = type(servers.addresses[other])("127.0.0.1", 1)
+    with Writers(servers) as writers:
+        servers.launch(victim, addresses={**servers.addresses, other: nowhere})
+        servers.wait(lambda: f"takes the data of replica {leader}" in servers.log(victim), 30, "It asked nobody")
+        servers.wait(lambda: servers.info(victim).get("mu_role") == "following", 30, "It did not join")
+        writers.go_on()
+    check(servers, writers)
+
+
+def test_a_stopped_leader_answers_nobody(fresh: Callable[..., LocalRedis]) -> None:
+    """A leader that was deposed while it stood still answers no read from what it holds."""
+    servers = fresh()
+    old = servers.settle()
+    client = servers.connect(old)
+    client.set("a", "old")
+    servers.stop(old)
+    successor: Any = servers.sentinel().master_for(servers.cluster.name)
+    servers.wait(lambda: succeeds(lambda: successor.set("a", "new")), 20, "Nobody took over")
+    connection = client.connection_pool.get_connection()
+    connection.send_command("GET", "a")  # waits in the stopped server's socket
+    servers.pause(old)  # so that it does not lead again at once
+    servers.resume(old)
+    try:
+        answer = connection.read_response()
+    except redis.RedisError as error:
+        answer = error
+    assert answer != b"old"
+
+
+def test_clients_without_a_reply_under_way_stay(fresh: Callable[..., LocalRedis]) -> None:
+    """A batch in doubt costs the connections that wait for an answer, and no others."""
+    servers = fresh()
+    old = servers.settle()
+    idle = servers.connect(old)
+    busy = servers.connect(old)
+    idle.ping()
+    identity = idle.client_id()
+    busy.set("a", 1)
+    connection = busy.connection_pool.get_connection()
+    servers.stop(old)
+    connection.send_command("SET", "a", "2")
+    servers.wait(
+        lambda: any(servers.info(each).get("mu_accepts_writes") == 1 for each in servers.running), 20, "No take-over"
+    )
+    servers.resume(old)
+    with pytest.raises(redis.RedisError):
+        connection.read_response()
+    servers.settle()
+    assert idle.client_id() == identity
+    assert len(set(servers.digests().values())) == 1
+
+
+def test_fail_over_is_quick(fresh: Callable[..., LocalRedis]) -> None:
+    """A client that asks again at once writes within a second of the leader's death."""
+    servers = fresh()
+    leader = servers.settle()
+    sentinel: Any = servers.sentinel()
+    client: Any = sentinel.master_for(servers.cluster.name, retry=Retry(ConstantBackoff(0.001), 0))
+    client.set("a", 1)
+    servers.kill(leader)
+    began = time.monotonic()
+    servers.wait(lambda: succeeds(lambda: client.set("a", 2)), 20, "Nobody took over")
+    assert time.monotonic() - began < 5  # a busy machine: what it takes is measured by the bench

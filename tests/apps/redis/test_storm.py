@@ -1,0 +1,125 @@
+"""Faults at random under concurrent clients: histories are linearizable, nothing is lost or doubled, all end equal."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+import redis
+import redis.sentinel
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from mu.apps.redis import LocalRedis
+from mu.testing import Operation, check_linearizable
+from tests.apps.redis.test_failover import Writers, check
+
+SECONDS: Final = 20.0  # of faults
+QUIET: Final = 0.8  # seconds at most between two of them
+OPERATIONS_PER_KEY: Final = 60  # the check's effort grows with them
+SEED: Final = int(os.environ.get("MU_REDIS_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
+
+
+def was_refused(error: redis.RedisError) -> bool:
+    """Whether the command certainly was not executed: the history then claims that it never takes effect."""
+    never_sent = ("Error 111 connecting", "The previous master is now a slave")
+    return isinstance(error, redis.sentinel.MasterNotFoundError | redis.ResponseError) or str(error).startswith(
+        never_sent
+    )
+
+
+class Registers:
+    """Clients that set and read registers, and what they saw."""
+
+    def __init__(self, servers: LocalRedis, count: int = 3) -> None:
+        self.history: list[Operation] = []
+        self._servers = servers
+        self._era = 0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, number: int) -> None:
+        chosen = random.Random(SEED + number)
+        sentinel = self._servers.sentinel(socket_timeout=0.5)
+        client: Any = sentinel.master_for(
+            self._servers.cluster.name, socket_timeout=0.5, retry=Retry(ConstantBackoff(0.01), 0)
+        )
+        while not self._stopping.is_set():
+            key = f"register{self._era}-{len(self.history) // OPERATIONS_PER_KEY}"
+            value = chosen.randrange(1 << 30)
+            writes = chosen.random() < 0.5
+            called = time.monotonic_ns()
+            try:
+                result = client.set(key, value) if writes else client.get(key)
+            except redis.RedisError as error:
+                if writes and not was_refused(error):
+                    self._record(Operation(key, ("write", value), None, called, None))
+                    self._era += 1  # a key with many open operations takes the check too long
+                continue
+            action = ("write", value) if writes else ("read",)
+            seen = None if writes or result is None else int(result)
+            self._record(Operation(key, action, seen, called, time.monotonic_ns()))
+
+    def _record(self, operation: Operation) -> None:
+        with self._lock:
+            self.history.append(operation)
+
+    def stop(self) -> None:
+        """Ends the clients."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def whole(servers: LocalRedis) -> bool:
+    """Whether every server runs and holds the data: only then may one be killed."""
+    infos = [servers.info(each) for each in servers.cluster.replicas]
+    return all(info.get("mu_trusted") == 1 and info.get("mu_role") in {"following", "leading"} for info in infos)
+
+
+def rage(servers: LocalRedis, seconds: float) -> dict[str, int]:
+    """Faults for so long; how many there were of each kind."""
+    chosen = random.Random(SEED)
+    quiet = threading.Event()  # never set: the storm's own rhythm, for which there is no event
+    struck = {"kill": 0, "stop": 0, "pause": 0}
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        victim = chosen.choice(servers.cluster.replicas)
+        fault = chosen.choice(("kill", "stop", "pause"))
+        if fault == "kill" and not whole(servers):
+            quiet.wait(0.05)
+            continue
+        struck[fault] += 1
+        {"kill": servers.kill, "stop": servers.stop, "pause": servers.pause}[fault](victim)
+        quiet.wait(chosen.random() * QUIET)
+        {"kill": servers.restart, "stop": servers.resume, "pause": servers.unpause}[fault](victim)
+        quiet.wait(chosen.random() * QUIET)
+    return struck
+
+
+@pytest.mark.slow
+def test_a_storm_loses_nothing(fresh: Callable[..., LocalRedis]) -> None:
+    """After kills, stops and pauses at random every history is linearizable and all servers have the same data."""
+    sys.stdout.write(f"again with: MU_REDIS_SEED={SEED}\n")
+    servers = fresh()
+    servers.settle()
+    registers = Registers(servers)
+    with Writers(servers) as writers:
+        writers.go_on()
+        struck = rage(servers, SECONDS)
+        sys.stdout.write(f"{struck}, {writers.progress()} transactions, {len(registers.history)} operations\n")
+        writers.go_on()
+    registers.stop()
+    assert sum(struck.values()) > 0
+    check(servers, writers)
+    verdict = check_linearizable(registers.history)
+    assert verdict, verdict

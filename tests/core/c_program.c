@@ -1,0 +1,127 @@
+/* A C program that replicates: three replicas of a sum in one process. What it prints is checked by tests/api. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mu.h"
+
+enum { REPLICAS = 3, ADDITIONS = 100 };
+static int64_t const SECOND = 1000000000;
+
+typedef struct {
+    int64_t sum;
+    uint64_t last; /* sequence number */
+    uint64_t gaps; /* numbers that did not follow their predecessor */
+    uint64_t runs;
+} sum_machine;
+
+static bool apply(void* context, uint64_t sequence, void const* command, size_t length, mu_bytes* reply) {
+    sum_machine* const sum = context;
+    sum->gaps += sequence == sum->last + 1 ? 0 : 1;
+    sum->last = sequence;
+    int64_t number = 0;
+    if (length != sizeof number) {
+        return false;
+    }
+    memcpy(&number, command, sizeof number);
+    sum->sum += number;
+    mu_write(reply, &sum->sum, sizeof sum->sum);
+    return true;
+}
+
+static void snapshot(void* context, uint64_t sequence, mu_bytes* out) {
+    sum_machine* const sum = context;
+    sum->gaps += sequence == sum->last ? 0 : 1;
+    mu_write(out, &sum->sum, sizeof sum->sum);
+}
+
+static void restore(void* context, uint64_t sequence, void const* bytes, size_t length) {
+    sum_machine* const sum = context;
+    memcpy(&sum->sum, bytes, length < sizeof sum->sum ? length : sizeof sum->sum);
+    sum->last = sequence;
+}
+
+static void end_run(void* context) { ++((sum_machine*)context)->runs; }
+
+static mu_node* open_replica(uint32_t replica, char const* directory, sum_machine* sum) {
+    static uint32_t const members[REPLICAS] = {1, 2, 3};
+    mu_machine const machine = {sum, apply, snapshot, restore, end_run};
+    mu_options options;
+    memset(&options, 0, sizeof options);
+    options.struct_bytes = sizeof options;
+    options.cluster = "c-program";
+    options.cluster_key = 7;
+    options.replica_id = replica;
+    options.members = members;
+    options.member_count = REPLICAS;
+    options.directory = directory;
+    mu_node* const node = mu_open(&options, &machine);
+    if (node == NULL) {
+        printf("mu_open: %s\n", mu_last_error());
+        exit(1);
+    }
+    return node;
+}
+
+static void expect(bool holds, char const* what) {
+    if (!holds) {
+        printf("not so: %s\n", what);
+        exit(1);
+    }
+}
+
+/* Adds 1 on whichever replica leads, until that has worked so often. */
+static void add(mu_node* nodes[REPLICAS], int additions) {
+    int64_t const one = 1;
+    for (int done = 0; done < additions;) {
+        for (int i = 0; i < REPLICAS && done < additions; ++i) {
+            int64_t sum = 0;
+            mu_reply reply = {&sum, sizeof sum, 0};
+            if (mu_leads(nodes[i]) && mu_execute(nodes[i], &one, sizeof one, SECOND, &reply) == MU_OK) {
+                expect(reply.length == sizeof sum, "a reply is as long as what was written");
+                ++done;
+            }
+        }
+    }
+}
+
+int main(int count, char** words) {
+    expect(count == 2, "the directory of the segments is the only argument");
+    sum_machine sums[REPLICAS] = {{0, 0, 0, 0}};
+    mu_node* nodes[REPLICAS];
+    for (uint32_t i = 0; i < REPLICAS; ++i) {
+        nodes[i] = open_replica(i + 1, words[1], &sums[i]);
+    }
+    expect(mu_wait_until_leading(nodes[0], 30 * SECOND), "the lowest id leads");
+    add(nodes, ADDITIONS);
+
+    uint64_t tenure = 0;
+    expect(mu_confirm(nodes[0], SECOND, &tenure) == MU_OK && tenure != 0, "a leader confirms that it leads");
+    expect(mu_confirm(nodes[1], SECOND, NULL) == MU_NOT_LEADER, "a follower does not");
+    expect(mu_propose(nodes[1], "", 0, SECOND) == MU_NOT_LEADER, "a follower proposes nothing");
+    expect(mu_execute(nodes[0], "odd", 3, SECOND, NULL) == MU_REJECTED, "what apply refuses is rejected");
+    static char large[1 << 20];
+    expect(mu_propose(nodes[0], large, sizeof large, SECOND) == MU_TOO_LARGE, "a command has to fit a slot");
+
+    mu_stand_aside(nodes[0], true); /* another one leads, and this one goes on applying */
+    while (!mu_leads(nodes[1])) {
+        add(nodes, 1);
+    }
+    add(nodes, ADDITIONS);
+    mu_status_t status;
+    mu_status(nodes[1], &status);
+    expect(status.admitted && status.replica_id == 2 && status.sequence > 2 * ADDITIONS, "a status says what is");
+    int64_t const sum = sums[1].sum;
+    for (int i = 0; i < REPLICAS; ++i) {
+        do {
+            mu_status(nodes[i], &status); /* it holds the replica: what apply wrote before is seen here */
+        } while (status.sequence < sums[1].last);
+        expect(sums[i].sum == sum && sums[i].gaps == 0 && sums[i].runs > 0, "all replicas have applied the same");
+    }
+    for (int i = 0; i < REPLICAS; ++i) {
+        mu_close(nodes[i]);
+    }
+    printf("all of it holds\n");
+    return 0;
+}
