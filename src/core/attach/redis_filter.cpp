@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -53,38 +54,40 @@ void refuse(Context context, Refusal why) {
 
 void never(Context context) { refuse(context, Refusal::bypasses_log); }
 
+// Settings that replication stands on, each with the value that it has: to set it to that changes nothing.
 void config(Context context) {
-    static std::unordered_set<std::string> const fixed{
-        "appendonly",
-        "appendfsync",
-        "no-appendfsync-on-rewrite",
-        "auto-aof-rewrite-percentage",
-        "appenddirname",
-        "appendfilename",
-        "aof-timestamp-enabled",
-        "aof-use-rdb-preamble",
-        "replicaof",
-        "slaveof",
-        "replica-read-only",
-        "slave-read-only",
-        "dir",
-        "io-threads",
-        "io-threads-do-reads",
-        "replica-serve-stale-data",
-        "slave-serve-stale-data",
-        "repl-timeout",
-        "repl-diskless-load",
-        "repl-diskless-sync",
-        "masterauth",
-        "masteruser",
-        "repl-diskless-sync-delay",
-        "save",
+    static std::unordered_map<std::string, std::optional<std::string_view>> const fixed{
+        {"appendonly", "yes"},
+        {"appendfsync", "always"},
+        {"no-appendfsync-on-rewrite", "no"},
+        {"auto-aof-rewrite-percentage", "0"},
+        {"aof-timestamp-enabled", "no"},
+        {"save", ""},
+        {"replica-serve-stale-data", "no"},
+        {"slave-serve-stale-data", "no"},
+        {"replica-read-only", "yes"},
+        {"slave-read-only", "yes"},
+        {"repl-diskless-sync", "no"},
+        {"repl-timeout", "3600"},
+        {"io-threads", "1"},
+        {"appenddirname", std::nullopt},
+        {"appendfilename", std::nullopt},
+        {"aof-use-rdb-preamble", std::nullopt},
+        {"replicaof", std::nullopt},
+        {"slaveof", std::nullopt},
+        {"dir", std::nullopt},
+        {"io-threads-do-reads", std::nullopt},
+        {"repl-diskless-load", std::nullopt},
+        {"repl-diskless-sync-delay", std::nullopt},
+        {"masterauth", std::nullopt},
+        {"masteruser", std::nullopt},
     };
     if (lower(argument(context, 1)) != "set") {
         return;
     }
     for (int i = 2; i < api::CommandFilterArgsCount(context); i += 2) {
-        if (fixed.contains(lower(argument(context, i)))) {
+        auto const found = fixed.find(lower(argument(context, i)));
+        if (found != fixed.end() && found->second != lower(argument(context, i + 1))) {
             refuse(context, Refusal::setting);
             return;
         }

@@ -126,13 +126,14 @@ def throughput(address: Address, load: Load, clients: int, pipeline: int, reques
 
 
 @contextlib.contextmanager
-def plain_server(binary: str = SERVER, replicas: int = 0) -> Iterator[Address]:
+def plain_server(binary: str = SERVER, replicas: int = 0, options: Sequence[str] = ()) -> Iterator[Address]:
     """A redis-server without Mu, and ordinary replicas of it if wanted."""
     addresses = [Address("127.0.0.1", port) for port in free_ports(1 + replicas)]
     with contextlib.ExitStack() as stack:
         for each in addresses:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mu-redis-plain-"))
             command = [binary, "--port", str(each.port), "--bind", each.host, "--dir", directory, "--save", ""]
+            command += options
             if each is not addresses[0]:
                 command += ["--replicaof", f"{addresses[0].host} {addresses[0].port}"]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
