@@ -69,10 +69,10 @@ void config(Context context) {
         {"slave-read-only", "yes"},
         {"repl-diskless-sync", "no"},
         {"repl-timeout", "3600"},
+        {"repl-backlog-ttl", "1"},
         {"io-threads", "1"},
         {"appenddirname", std::nullopt},
         {"appendfilename", std::nullopt},
-        {"aof-use-rdb-preamble", std::nullopt},
         {"replicaof", std::nullopt},
         {"slaveof", std::nullopt},
         {"dir", std::nullopt},
@@ -95,8 +95,8 @@ void config(Context context) {
 }
 
 void debug(Context context) {
-    static std::unordered_set<std::string> const loses{
-        "reload", "loadaof", "restart", "crash-and-recover", "replicate", "set-disable-deny-scripts"};
+    static std::unordered_set<std::string> const loses{"reload", "loadaof", "restart", "crash-and-recover",
+                                                       "replicate"};
     if (loses.contains(lower(argument(context, 1)))) {
         refuse(context, Refusal::bypasses_log);
     }
@@ -199,6 +199,10 @@ void filter_command(Context context) {
     Server& here = *server();
     here.command_comes();
     bool const accepts = here.accepts();
+    // Nothing in a batch is looked at: the leader's filter has seen the commands that it came of.
+    if (!accepts && here.role() == Role::following && here.is_from_link(descriptor_read_last())) {
+        return;
+    }
     std::string_view const given = argument(context, 0);
     // Nothing that is looked at has three letters, and GET and SET are most of what comes.
     if (accepts && given.size() == 3) {
