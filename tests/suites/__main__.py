@@ -143,10 +143,10 @@ def main() -> int:
     parser.add_argument("suite", choices=("tcl", "py", "all"))
     parser.add_argument("--all", action="store_true", help="all units of Redis's own suite, not only the chosen ones")
     parser.add_argument("--only", action="append", default=[], help="this unit only (unit/expire; commands)")
-    parser.add_argument("--limit", type=float, default=0.0, help="seconds for a suite; 240, with --all 900")
+    parser.add_argument("--limit", type=float, default=0.0, help="seconds for a suite; 300, with --all 900")
     parser.add_argument("--logs", type=Path, help="where to keep what the suites say")
     arguments = parser.parse_args()
-    limit = arguments.limit or (900.0 if arguments.all else 240.0)
+    limit = arguments.limit or (900.0 if arguments.all else 300.0)
     good = True
     try:
         with tempfile.TemporaryDirectory(prefix="mu-suites-") as directory:
