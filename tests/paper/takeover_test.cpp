@@ -125,8 +125,8 @@ TEST_CASE("★ A takeover that dies at any moment, in mid-write too, takes no de
                 static_cast<void>(cluster.tear(2, target, 1));
             }
             CHECK(cluster.knows(3) == Commands{"x"});
-            cluster.crash(2);
             cluster.depose(1, 2);
+            cluster.crash(2);
             REQUIRE(cluster.take_over(1, {3}));
             CHECK(cluster.history(1) == Commands{"x"});
         }

@@ -109,7 +109,7 @@ public:
     // The front operation only.
     void land_one(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
     void lose_one(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
-    // Of the front, a write: so many more words of it land, and it is not complete yet; returns whether there was one.
+    // So many more words of the front land, and it is not complete yet; returns whether there is one that has words.
     bool tear(ReplicaId writer, ReplicaId target, std::size_t words);
     [[nodiscard]] std::size_t words_left(ReplicaId writer, ReplicaId target);
     // It lands, but its writer is told that it failed.

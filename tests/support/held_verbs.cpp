@@ -3,8 +3,8 @@
 //
 // What lands, lands by a real queue pair, and what an endpoint refuses it refuses itself. Three things are the holder's
 // own: which operations are handed on, and when; an operation that fails by the test's hand never reaches the endpoint,
-// and what follows it on the same plane to the same peer fails too, as behind a queue pair in the error state; and a torn
-// write is handed on as several.
+// and what follows a failed one on the replication plane fails too until the next tenure, as behind a queue pair in the
+// error state (the other planes' queue pairs are replaced by themselves); and a torn write is handed on as several.
 #include <array>
 #include <deque>
 #include <utility>
@@ -26,14 +26,20 @@ struct Held {
     std::uint64_t id = 0;
     std::vector<std::byte> bytes;  // of a write
     std::span<std::byte> into;     // of a read
-    std::size_t landed = 0;        // bytes of a write that were handed on
-    bool refused = false;          // one of them was
+    std::size_t landed = 0;        // bytes that were handed on
+    bool refused = false;          // some of them were
+
+    [[nodiscard]] std::size_t length() const noexcept { return bytes.size() + into.size(); }
 };
 
 class HeldChannel final : public Channel {
 public:
-    explicit HeldChannel(Channel& real, bool const& lands_at_once, std::array<bool, kMaxReplicas> const& cut) noexcept
-        : real_(real), lands_at_once_(lands_at_once), cut_(cut) {}
+    HeldChannel(Endpoint& endpoint, Plane plane, bool const& lands_at_once,
+                std::array<bool, kMaxReplicas> const& cut) noexcept
+        : real_(endpoint.channel(plane)),
+          stays_failed_(plane == Plane::replication),
+          lands_at_once_(lands_at_once),
+          cut_(cut) {}
 
     // --- For the replica ---
     bool connect(ReplicaId peer) noexcept override {
@@ -75,8 +81,7 @@ public:
     bool fail(ReplicaId to) { return finish(to, false, false); }
     bool fail_after_effect(ReplicaId to) { return finish(to, true, false); }
     bool land_partly(ReplicaId to, std::size_t words) {
-        if (queues_[to].held.empty() || cut_[to]) return false;
-        MU_ASSERT(held(to).front().what.kind == Operation::write);
+        if (queues_[to].held.empty() || cut_[to] || held(to).front().length() == 0) return false;
         hand_on(to, words * kWordBytes);
         return true;
     }
@@ -88,7 +93,7 @@ public:
 private:
     struct Queue {
         std::deque<Held> held;
-        bool failed = false;  // by the test's hand, until the next tenure or connection
+        bool failed = false;  // until the next tenure or connection
     };
 
     void hold(ReplicaId peer, Held held) {
@@ -98,29 +103,31 @@ private:
     bool finish(ReplicaId peer, bool lands, bool told) {
         Queue& queue = queues_[peer];
         if (queue.held.empty() || (lands && cut_[peer])) return false;
-        if (lands) hand_on(peer, queue.held.front().bytes.size());
+        if (lands) hand_on(peer, queue.held.front().length());
         Held const& front = queue.held.front();
         bool const success = told && !front.refused;
-        queue.failed = queue.failed || !success;
+        queue.failed = queue.failed || (stays_failed_ && !success);
         done_.push_back({peer, front.what.kind, success, front.id});
         queue.held.pop_front();
         return true;
     }
-    // Up to `most` more bytes of the front, if it is a write.
+    // Up to `most` more bytes of the front; a confirmation has none.
     void hand_on(ReplicaId peer, std::size_t most) {
         Held& front = queues_[peer].held.front();
         front.refused = front.refused || queues_[peer].failed;
-        std::span<std::byte const> const rest = std::span(front.bytes).subspan(front.landed);
-        std::span<std::byte const> const piece = rest.first(std::min(most, rest.size()));
-        if (front.refused || (front.what.kind == Operation::write && piece.empty())) return;
-        if (front.what.kind == Operation::write) {
-            real_.write(peer, front.what.region, front.what.at + front.landed, {piece}, front.id);
-        } else if (front.what.kind == Operation::read) {
-            real_.read(peer, front.what.region, front.what.at, front.into, front.id);
-        } else {
+        std::size_t const length = std::min(most, front.length() - front.landed);
+        bool const is_confirm = front.what.kind == Operation::confirm;
+        if (front.refused || (length == 0 && !is_confirm)) return;
+        std::uint64_t const at = front.what.at + front.landed;
+        if (is_confirm) {
             real_.confirm(peer, front.id);
+        } else if (front.what.kind == Operation::write) {
+            Gather const piece{std::span(front.bytes).subspan(front.landed, length)};
+            real_.write(peer, front.what.region, at, piece, front.id);
+        } else {
+            real_.read(peer, front.what.region, at, front.into.subspan(front.landed, length), front.id);
         }
-        front.landed += piece.size();
+        front.landed += length;
         front.refused = !completed();
     }
     [[nodiscard]] bool completed() {
@@ -136,6 +143,7 @@ private:
     }
 
     Channel& real_;
+    bool stays_failed_;
     bool const& lands_at_once_;
     std::array<bool, kMaxReplicas> const& cut_;
     std::array<Queue, kMaxReplicas> queues_;
@@ -148,9 +156,9 @@ public:
     HeldFabric(std::unique_ptr<Endpoint> endpoint, bool const& lands_at_once,
                std::array<bool, kMaxReplicas> const& cut)
         : endpoint_(std::move(endpoint)),
-          channels_{HeldChannel(endpoint_->channel(Plane::replication), lands_at_once, cut),
-                    HeldChannel(endpoint_->channel(Plane::background), lands_at_once, cut),
-                    HeldChannel(endpoint_->channel(Plane::learner), lands_at_once, cut)} {}
+          channels_{HeldChannel(*endpoint_, Plane::replication, lands_at_once, cut),
+                    HeldChannel(*endpoint_, Plane::background, lands_at_once, cut),
+                    HeldChannel(*endpoint_, Plane::learner, lands_at_once, cut)} {}
 
     [[nodiscard]] HeldChannel& channel(Plane plane) noexcept override {
         return channels_[static_cast<std::size_t>(plane)];
@@ -219,14 +227,16 @@ public:
     }
     [[nodiscard]] std::size_t words_left(Way const& way) const override {
         Held const& front = channel(way).held(way.target).front();
-        return (front.bytes.size() - front.landed) / kWordBytes;
+        return (front.length() - front.landed) / kWordBytes;
     }
-    bool land(Way const& way) override { return channel(way).land(way.target); }
+    bool land(Way const& way) override { return alive(way.writer) && channel(way).land(way.target); }
     bool land_partly(Way const& way, std::size_t words) override {
-        return channel(way).land_partly(way.target, words);
+        return alive(way.writer) && channel(way).land_partly(way.target, words);
     }
     bool fail(Way const& way) override { return alive(way.writer) && channel(way).fail(way.target); }
-    bool fail_after_effect(Way const& way) override { return channel(way).fail_after_effect(way.target); }
+    bool fail_after_effect(Way const& way) override {
+        return alive(way.writer) && channel(way).fail_after_effect(way.target);
+    }
 
 private:
     static constexpr Nanoseconds kMoment = 200'000;  // between two looks

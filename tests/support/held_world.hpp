@@ -45,8 +45,9 @@ public:
     [[nodiscard]] virtual Fabric& fabric(ReplicaId replica) = 0;
     [[nodiscard]] virtual bool alive(ReplicaId replica) const = 0;
     [[nodiscard]] virtual Incarnation incarnation(ReplicaId replica) const = 0;
-    // A crash is as that of a killed process, and returns when everybody else alive has been told; a restart, when
-    // everybody else alive can be reached and reaches the new life.
+    // A crash is as that of a killed process, and returns when everybody else alive has been told. What it had posted is
+    // lost with it on verbs, and stays pending on sim. A restart returns when everybody else alive can be reached, and
+    // reaches the new life.
     virtual void crash(ReplicaId replica) = 0;
     virtual void restart(ReplicaId replica) = 0;
     virtual void cut(ReplicaId from, ReplicaId to) = 0;  // one direction: who posts → whose memory
@@ -56,10 +57,11 @@ public:
     virtual void auto_deliver(bool on) = 0;
     // What is pending, front first.
     [[nodiscard]] virtual std::vector<Posted> posted(Way const& way) const = 0;
-    [[nodiscard]] virtual std::size_t words_left(Way const& way) const = 0;  // of the front, a write
-    // What may happen to the front; each answers whether there is one (and, for what lands, whether it may).
+    [[nodiscard]] virtual std::size_t words_left(Way const& way) const = 0;  // of the front
+    // What may happen to the front; each answers whether it could: not if there is none, and nothing lands of somebody
+    // who is cut off, nor a part of what has no parts (a confirmation).
     virtual bool land(Way const& way) = 0;
-    virtual bool land_partly(Way const& way, std::size_t words) = 0;  // of a write
+    virtual bool land_partly(Way const& way, std::size_t words) = 0;
     virtual bool fail(Way const& way) = 0;
     virtual bool fail_after_effect(Way const& way) = 0;  // it lands, but its writer is told that it failed
 };
