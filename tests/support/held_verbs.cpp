@@ -153,8 +153,7 @@ private:
 // One life of one replica: its endpoint, with held channels in place of its own.
 class HeldFabric final : public Fabric {
 public:
-    HeldFabric(std::unique_ptr<Endpoint> endpoint, bool const& lands_at_once,
-               std::array<bool, kMaxReplicas> const& cut)
+    HeldFabric(std::unique_ptr<Endpoint> endpoint, bool const& lands_at_once, std::array<bool, kMaxReplicas> const& cut)
         : endpoint_(std::move(endpoint)),
           channels_{HeldChannel(*endpoint_, Plane::replication, lands_at_once, cut),
                     HeldChannel(*endpoint_, Plane::background, lands_at_once, cut),
@@ -183,8 +182,7 @@ private:
 
 class HeldVerbs final : public HeldWorld {
 public:
-    explicit HeldVerbs(HeldOptions const& options)
-        : options_(options), registry_(std::make_shared<MemoryRegistry>()) {
+    explicit HeldVerbs(HeldOptions const& options) : options_(options), registry_(std::make_shared<MemoryRegistry>()) {
         for (ReplicaId replica = 1; replica <= options.replicas; ++replica) {
             begin_life(replica);
         }
