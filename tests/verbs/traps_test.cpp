@@ -105,6 +105,23 @@ TEST_CASE("Taking the permission from an inbox in the error state shuts it out f
     CHECK(shows(world.endpoint(2).log().bytes, 0, filled(64, 0)));
 }
 
+TEST_CASE("A grant that was used once cannot be used again: its sequence numbers are spent") {
+    // A writer that began anew at the same inbox would be told of a success that stored nothing.
+    VerbsWorld world(2);
+    Driver writer(world, 1);
+    KeepAll keeper;
+    REQUIRE(writer.connect(2));
+    std::uint64_t const key = world.endpoint(2).permit(writer.tenure(1), keeper);
+    writer.channel().begin_tenure(2, writer.tenure(1), key);
+    REQUIRE(writer.write(2, Region::log, 0, {filled(64, 1)}));
+    writer.channel().begin_tenure(2, writer.tenure(1), key);
+    CHECK_FALSE(writer.write(2, Region::log, 64, {filled(64, 2)}));
+    CHECK(shows(world.endpoint(2).log().bytes, 64, filled(64, 0)));
+    writer.lead(2, 1);
+    CHECK(writer.write(2, Region::log, 64, {filled(64, 3)}));
+    CHECK(shows(world.endpoint(2).log().bytes, 64, filled(64, 3)));
+}
+
 TEST_CASE("Two replicas that take a log from one another write it in turn, each on fresh connections") {
     VerbsWorld world(3);
     Driver first(world, 1);
