@@ -68,6 +68,9 @@ public:
 
 // MU_PAPER_FABRIC names the fabric: "verbs", and "sim" if it is not set.
 [[nodiscard]] bool on_verbs();
+// How far apart the moments are at which a test that tries "every moment" strikes: on verbs, where each costs most of a
+// second in an emulated guest, every fourth (a step without divisors 3 and 5, so that all replicas have their turns).
+[[nodiscard]] int between_moments();
 [[nodiscard]] std::unique_ptr<HeldWorld> make_held_world(HeldOptions const& options);
 [[nodiscard]] std::unique_ptr<HeldWorld> make_held_sim(HeldOptions const& options);
 [[nodiscard]] std::unique_ptr<HeldWorld> make_held_verbs(HeldOptions const& options);
