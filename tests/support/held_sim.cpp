@@ -61,6 +61,8 @@ bool on_verbs() {
     return name == "verbs";
 }
 
+int between_moments() { return on_verbs() ? 4 : 1; }
+
 std::unique_ptr<HeldWorld> make_held_world(HeldOptions const& options) {
     return on_verbs() ? make_held_verbs(options) : make_held_sim(options);
 }

@@ -1,5 +1,5 @@
-// What a Cluster stands on: the replicas' ends of one fabric, and a hand on everything that they post. The paper's claims
-// are written over this, and hold on the sim fabric and, in the virtual machine, on verbs.
+// What a Cluster stands on: the replicas' ends of one fabric, and a hand on everything that they post. The paper's
+// claims are written over this, and hold on the sim fabric and, in the virtual machine, on verbs.
 //
 //     sim      memory of this process; the SimWorld itself holds what is posted
 //     verbs    an endpoint of the real fabric for each replica, on RDMA devices; what is posted is held back before it
@@ -45,9 +45,9 @@ public:
     [[nodiscard]] virtual Fabric& fabric(ReplicaId replica) = 0;
     [[nodiscard]] virtual bool alive(ReplicaId replica) const = 0;
     [[nodiscard]] virtual Incarnation incarnation(ReplicaId replica) const = 0;
-    // A crash is as that of a killed process, and returns when everybody else alive has been told. What it had posted is
-    // lost with it on verbs, and stays pending on sim. A restart returns when everybody else alive can be reached, and
-    // reaches the new life.
+    // A crash is as that of a killed process, and returns when everybody else alive has been told. What it had posted
+    // is lost with it on verbs, and stays pending on sim. A restart returns when everybody else alive can be reached,
+    // and reaches the new life.
     virtual void crash(ReplicaId replica) = 0;
     virtual void restart(ReplicaId replica) = 0;
     virtual void cut(ReplicaId from, ReplicaId to) = 0;  // one direction: who posts → whose memory
@@ -68,6 +68,9 @@ public:
 
 // MU_PAPER_FABRIC names the fabric: "verbs", and "sim" if it is not set.
 [[nodiscard]] bool on_verbs();
+// How far apart the moments are at which a test that tries "every moment" strikes: on verbs, where each costs most of a
+// second in an emulated guest, every fourth (a step without divisors 3 and 5, so that all replicas have their turns).
+[[nodiscard]] int between_moments();
 [[nodiscard]] std::unique_ptr<HeldWorld> make_held_world(HeldOptions const& options);
 [[nodiscard]] std::unique_ptr<HeldWorld> make_held_sim(HeldOptions const& options);
 [[nodiscard]] std::unique_ptr<HeldWorld> make_held_verbs(HeldOptions const& options);
