@@ -20,7 +20,7 @@ from mu.testing import Ledger, Load, LoadSpec, LocalCluster, lost_commands
 FAULTS: Final = ("kill", "stop", "pause")
 UNDER_LOAD: Final = 2000  # commands acknowledged by the leader before a round's fault
 STEADY: Final = 0.3  # seconds of one and the same leader before a fault
-PATIENCE: Final = 30.0  # seconds for anything in a round, then the bench fails
+PATIENCE: Final = 120.0  # seconds for anything in a round, then the bench fails
 
 Progress = Callable[[float], None]
 
