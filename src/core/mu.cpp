@@ -89,6 +89,9 @@ mu::NodeOptions options_of(mu_options const& given) {
     if (given.idle_commit_off) {
         settings.commit_idle_after = 0;
     }
+    if (given.follower_nap_us != 0) {
+        options.follower_nap = given.follower_nap_us * mu::kMicrosecond;
+    }
     if (given.stall_limit_ms != 0) {
         settings.stall_limit = given.stall_limit_ms * mu::kMillisecond;
     }

@@ -77,6 +77,9 @@ typedef struct mu_options {
     uint32_t commit_idle_us; /* else: after so long without a proposal; 0: 100 */
     uint32_t stall_limit_ms; /* a follower that holds up the log for longer is dropped; 0: 500 */
     bool stands_aside;       /* as if mu_stand_aside(node, true) had been called before anything else */
+    /* On shared cores: how long a follower sleeps between two looks at a busy log; 0: 50. Each look costs processor
+     * time that the leader may lack. */
+    uint32_t follower_nap_us;
 } mu_options;
 
 /* Brings a replica up. NULL: mu_last_error says why, and nothing of a running cluster was changed. */

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -53,38 +54,40 @@ void refuse(Context context, Refusal why) {
 
 void never(Context context) { refuse(context, Refusal::bypasses_log); }
 
+// Settings that replication stands on, each with the value that it has: to set it to that changes nothing.
 void config(Context context) {
-    static std::unordered_set<std::string> const fixed{
-        "appendonly",
-        "appendfsync",
-        "no-appendfsync-on-rewrite",
-        "auto-aof-rewrite-percentage",
-        "appenddirname",
-        "appendfilename",
-        "aof-timestamp-enabled",
-        "aof-use-rdb-preamble",
-        "replicaof",
-        "slaveof",
-        "replica-read-only",
-        "slave-read-only",
-        "dir",
-        "io-threads",
-        "io-threads-do-reads",
-        "replica-serve-stale-data",
-        "slave-serve-stale-data",
-        "repl-timeout",
-        "repl-diskless-load",
-        "repl-diskless-sync",
-        "masterauth",
-        "masteruser",
-        "repl-diskless-sync-delay",
-        "save",
+    static std::unordered_map<std::string, std::optional<std::string_view>> const fixed{
+        {"appendonly", "yes"},
+        {"appendfsync", "always"},
+        {"no-appendfsync-on-rewrite", "no"},
+        {"auto-aof-rewrite-percentage", "0"},
+        {"aof-timestamp-enabled", "no"},
+        {"save", ""},
+        {"replica-serve-stale-data", "no"},
+        {"slave-serve-stale-data", "no"},
+        {"replica-read-only", "yes"},
+        {"slave-read-only", "yes"},
+        {"repl-diskless-sync", "no"},
+        {"repl-timeout", "3600"},
+        {"repl-backlog-ttl", "1"},
+        {"io-threads", "1"},
+        {"appenddirname", std::nullopt},
+        {"appendfilename", std::nullopt},
+        {"replicaof", std::nullopt},
+        {"slaveof", std::nullopt},
+        {"dir", std::nullopt},
+        {"io-threads-do-reads", std::nullopt},
+        {"repl-diskless-load", std::nullopt},
+        {"repl-diskless-sync-delay", std::nullopt},
+        {"masterauth", std::nullopt},
+        {"masteruser", std::nullopt},
     };
     if (lower(argument(context, 1)) != "set") {
         return;
     }
     for (int i = 2; i < api::CommandFilterArgsCount(context); i += 2) {
-        if (fixed.contains(lower(argument(context, i)))) {
+        auto const found = fixed.find(lower(argument(context, i)));
+        if (found != fixed.end() && found->second != lower(argument(context, i + 1))) {
             refuse(context, Refusal::setting);
             return;
         }
@@ -92,8 +95,8 @@ void config(Context context) {
 }
 
 void debug(Context context) {
-    static std::unordered_set<std::string> const loses{
-        "reload", "loadaof", "restart", "crash-and-recover", "replicate", "set-disable-deny-scripts"};
+    static std::unordered_set<std::string> const loses{"reload", "loadaof", "restart", "crash-and-recover",
+                                                       "replicate"};
     if (loses.contains(lower(argument(context, 1)))) {
         refuse(context, Refusal::bypasses_log);
     }
@@ -196,6 +199,10 @@ void filter_command(Context context) {
     Server& here = *server();
     here.command_comes();
     bool const accepts = here.accepts();
+    // Nothing in a batch is looked at: the leader's filter has seen the commands that it came of.
+    if (!accepts && here.role() == Role::following && here.is_from_link(descriptor_read_last())) {
+        return;
+    }
     std::string_view const given = argument(context, 0);
     // Nothing that is looked at has three letters, and GET and SET are most of what comes.
     if (accepts && given.size() == 3) {

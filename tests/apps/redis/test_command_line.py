@@ -78,3 +78,11 @@ def test_the_bench_keeps_its_contract(tmp_path: Path) -> None:
     assert found["replicated"].keys() == found["baseline"].keys() >= {"p50_us", "p99_us", "per_s"}
     assert len((tmp_path / "redis-cli.txt").read_text().split()) == 400
     assert (tmp_path / "redis-cli.svg").read_text().startswith("<svg")
+
+
+def test_the_bench_measures_fail_overs(tmp_path: Path) -> None:
+    """`mu redis bench failover` kills leaders, and tells how long a client was without one."""
+    command = [MU, "redis", "bench", "failover", "--rounds", "2", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads(done.stdout)["replicated"]["p50_us"] < 5e6

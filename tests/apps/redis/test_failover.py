@@ -13,6 +13,9 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from mu.apps.redis import LocalRedis
+from tests.apps.redis.frozen import frozen
+
+ENGINE = ("mu-replication", "mu-background")  # its threads
 
 
 class Writers:
@@ -96,9 +99,9 @@ def strike(servers: LocalRedis, fault: str, victim: int) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
-def test_clients_go_on(fresh: Callable[..., LocalRedis], fault: str) -> None:
+def test_clients_go_on(fresh: Callable[..., LocalRedis], fault: str, binary: str) -> None:
     """After any fault of the leader redis-py's Sentinel goes on, and the old leader comes back with the right data."""
-    servers = fresh()
+    servers = fresh(binary=binary)
     leader = servers.settle()
     with Writers(servers) as writers:
         writers.go_on()
@@ -168,6 +171,35 @@ def test_a_stopped_leader_answers_nobody(fresh: Callable[..., LocalRedis]) -> No
         answer = connection.read_response()
     except redis.RedisError as error:
         answer = error
+    assert answer != b"old"
+
+
+def test_a_leader_that_does_not_know_better_asks(fresh: Callable[..., LocalRedis]) -> None:
+    """A leader whose engine stands still, and never learns that it was deposed, answers no read from what it holds."""
+    servers = fresh()
+    old = servers.settle()
+    others = [servers.connect(each, socket_timeout=0.5) for each in servers.running if each != old]
+    client = servers.connect(old, socket_timeout=0.5)
+    client.set("a", "old")
+    answer: object = None
+
+    def sets_new(other: Any) -> bool:
+        return succeeds(lambda: other.set("a", "new"))
+
+    def answers_when_frozen() -> bool:
+        nonlocal answer
+        with frozen(servers.server(old).pid, ENGINE):
+            # One that was frozen while it held what redis's own thread needs is no use.
+            if not succeeds(lambda: client.get("a")):
+                return False
+            servers.wait(lambda: any(map(sets_new, others)), 20, "Nobody took over")
+            try:
+                answer = client.get("a")
+            except redis.RedisError as error:
+                answer = error
+        return True
+
+    servers.wait(answers_when_frozen, 60, "It never stood still at a good moment")
     assert answer != b"old"
 
 

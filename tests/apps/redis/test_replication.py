@@ -86,6 +86,14 @@ def test_what_cannot_be_replicated_is_refused(trio: LocalRedis, command: tuple[A
             trio.client(each).execute_command(*command)
 
 
+def test_a_fixed_setting_may_be_set_to_what_it_is(trio: LocalRedis) -> None:
+    """CONFIG SET of what replication stands on, to the value that it has, is no error: tools that set it go on."""
+    client = trio.client(trio.leader())
+    assert client.config_set("save", "")
+    assert client.config_set("appendonly", "YES", "appendfsync", "always")
+    assert client.config_get("appendonly") == {"appendonly": "yes"}
+
+
 def test_ordinary_settings_may_change(trio: LocalRedis) -> None:
     """CONFIG SET of anything else works."""
     client = trio.client(trio.leader())

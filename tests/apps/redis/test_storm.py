@@ -107,10 +107,10 @@ def rage(servers: LocalRedis, seconds: float) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_storm_loses_nothing(fresh: Callable[..., LocalRedis]) -> None:
+def test_a_storm_loses_nothing(fresh: Callable[..., LocalRedis], binary: str) -> None:
     """After kills, stops and pauses at random every history is linearizable and all servers have the same data."""
     sys.stdout.write(f"again with: MU_REDIS_SEED={SEED}\n")
-    servers = fresh()
+    servers = fresh(binary=binary)
     servers.settle()
     registers = Registers(servers)
     with Writers(servers) as writers:

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
-from mu.apps.redis.local import free_ports
+from mu.apps.redis.local import LocalRedis, free_ports
 from mu.apps.redis.options import Address
 from mu.apps.redis.server import SERVER
 from mu.bench import quantiles
@@ -126,13 +129,14 @@ def throughput(address: Address, load: Load, clients: int, pipeline: int, reques
 
 
 @contextlib.contextmanager
-def plain_server(binary: str = SERVER, replicas: int = 0) -> Iterator[Address]:
+def plain_server(binary: str = SERVER, replicas: int = 0, options: Sequence[str] = ()) -> Iterator[Address]:
     """A redis-server without Mu, and ordinary replicas of it if wanted."""
     addresses = [Address("127.0.0.1", port) for port in free_ports(1 + replicas)]
     with contextlib.ExitStack() as stack:
         for each in addresses:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mu-redis-plain-"))
             command = [binary, "--port", str(each.port), "--bind", each.host, "--dir", directory, "--save", ""]
+            command += options
             if each is not addresses[0]:
                 command += ["--replicaof", f"{addresses[0].host} {addresses[0].port}"]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -197,6 +201,37 @@ def measure(
                 into.latencies_ns += latencies
                 into.rates.append(len(latencies) * 1e9 / (time.perf_counter_ns() - began))
     return measured
+
+
+def failovers(servers: LocalRedis, rounds: int) -> list[int]:
+    """Nanoseconds from the leader's SIGKILL to the first SET that succeeds, of a client that knows all the servers."""
+    taken = []
+    for number in range(rounds):
+        leader = servers.settle()
+        retry = Retry(ConstantBackoff(0.001), 0)  # redis-py's own would try the dead server for seconds
+        clients = [servers.connect(each, retry=retry) for each in servers.running]
+        for client in clients:
+            client.ping()
+        servers.client(leader).set("round", number)
+        server = servers.server(leader)
+        began = time.perf_counter_ns()
+        server.signal(signal.SIGKILL)
+        while not any(_succeeds(client) for client in clients):
+            pass
+        taken.append(time.perf_counter_ns() - began)
+        for client in clients:
+            client.close()
+        server.kill()  # it is dead: this tidies up
+        servers.launch(leader)
+    return taken
+
+
+def _succeeds(client: Any) -> bool:
+    try:
+        client.set("after", 1)
+    except redis.RedisError:
+        return False
+    return True
 
 
 def report(replicated: Measured, baseline: Measured | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "replica-read-only": "yes",
     "repl-diskless-sync": "no",  # a diskless one waits up to a second more before the stream goes on
     "repl-timeout": "3600",  # the link is in the same process
+    "repl-backlog-ttl": "1",  # a leader without replicas of its own need not keep their stream
     "io-threads": "1",
     "daemonize": "no",
 }

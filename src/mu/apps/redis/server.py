@@ -97,7 +97,8 @@ class RedisServer:
         self._process: subprocess.Popen[str] | None = None
         self._directory: Path | None = None
         self._reader: threading.Thread | None = None
-        self._ready = threading.Event()
+        self._ready = threading.Event()  # it listens, or has ended
+        self._listens = False
         self._words: deque[str] = deque(maxlen=WORDS_KEPT)
 
     @property
@@ -151,6 +152,7 @@ class RedisServer:
             )
         self._directory = Path(tempfile.mkdtemp(prefix=f"mu-redis-{self.replica_id}-"))
         self._ready.clear()
+        self._listens = False
         self._words.clear()
         command = self.command_line(self._directory)
         # A session of its own: Ctrl-C is for the parent, which then ends it in order.
@@ -167,7 +169,7 @@ class RedisServer:
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         self._reader.start()
         self._ready.wait(timeout)
-        if not self._ready.is_set() or not self.runs:
+        if not self._listens or not self.runs:
             said = "\n".join(self._words)
             self.close()
             raise CannotStart(f"redis-server of replica {self.replica_id} did not start; it said:\n{said}")
@@ -181,6 +183,7 @@ class RedisServer:
                     log.write(line)
                     log.flush()
                 if READY.search(line):
+                    self._listens = True
                     self._ready.set()
                 if self._on_message is not None and (ours := OURS.search(line)):
                     self._on_message(ours["text"])
