@@ -61,11 +61,14 @@ class FabricReport:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def fabrics(directory: str = "/dev/shm") -> list[FabricReport]:
+def fabrics(directory: str = "/dev/shm", device: str = "", gid_index: int = -1, mtu: int = 0) -> list[FabricReport]:
     """What this machine can do.
 
     Args:
         directory: where shared segments would live.
+        device: of RDMA; "": the first with an active port.
+        gid_index: which address of its port; -1: RoCE v2 over IPv4 if there is one.
+        mtu: bytes; 0: what is active.
     """
     writable = os.access(directory, os.W_OK)
     shm = FabricReport(
@@ -75,7 +78,7 @@ def fabrics(directory: str = "/dev/shm") -> list[FabricReport]:
         problem="" if writable else f"{directory} cannot be written to: choose another `directory`",
         detail=f"{shutil.disk_usage(directory).free >> 20} MiB free in {directory}" if writable else "",
     )
-    found = _core.look_for_verbs()
+    found = _core.look_for_verbs(device, 0, gid_index, mtu)
     active = [port for port in found["ports"] if port["state"] == "active"]
     verbs = FabricReport(
         name="verbs",

@@ -26,7 +26,7 @@ PORT = {
 
 def verbs(monkeypatch: pytest.MonkeyPatch, ports: list[dict[str, Any]], problem: str) -> fabric.FabricReport:
     """What is reported of verbs where the core finds this."""
-    monkeypatch.setattr("mu.fabric._core.look_for_verbs", lambda: {"ports": ports, "problem": problem})
+    monkeypatch.setattr("mu.fabric._core.look_for_verbs", lambda *_: {"ports": ports, "problem": problem})
     return next(each for each in fabric.fabrics() if each.name == "verbs")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -32,11 +33,12 @@ def raw(registry: Registry, request: bytes) -> bytes:
     """What the registry answers to these bytes, until it has no more to say or hangs up."""
     host, port = registry.address.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
-        while piece := connection.recv(4096):
-            answer += piece
+        with contextlib.suppress(OSError):  # the registry may hang up before it has heard everything
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(4096):
+                answer += piece
         return answer
 
 

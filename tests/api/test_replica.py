@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,14 @@ from tests.api.fake_core import LARGEST, World
 
 def test_the_description_reaches_the_core(world: World) -> None:
     """Every key of the cluster arrives at the node under its name."""
-    cluster = mu.Cluster(name="x", secret="s", replicas=(1, 2, 5), log_bytes=2**20, cores="shared", tuning={"a": 1})
+    description: dict[str, Any] = {
+        "name": "x",
+        "secret": "s",
+        "log_bytes": 2**20,
+        "cores": "shared",
+        "rdma_device": "rxe{id}",
+    }
+    cluster = mu.Cluster.load(environment={}, replicas=(1, 2, 5), registry="r:1", tuning={"a": 1}, **description)
     with mu.Replica.open(cluster, replica_id=5, state_machine=None, stall_limit_ms=9):
         settings = world.nodes[5].settings
     expected = {
@@ -30,6 +38,11 @@ def test_the_description_reaches_the_core(world: World) -> None:
         "commit_idle_us": 100,
         "stall_limit_ms": 9,
         "max_sessions": 10_000,
+        "registry": "r:1",
+        "rdma_device": "rxe5",
+        "rdma_port": 0,
+        "rdma_gid_index": -1,
+        "rdma_mtu": 0,
         "overrides": {"a": 1},
         "state_machine": None,
     }

@@ -32,13 +32,13 @@ void run_to(Cluster& cluster, Reached const& reached) {
 }  // namespace
 
 TEST_CASE("★ A restarted replica grants nothing: with its vote two replicas could lose what the third has decided") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.hold();
         cluster.propose_to(1, {1, 2}, "x");  // decided on 1 and 2; 3 has not got it
         REQUIRE(cluster.decided(1));
         cluster.lose(1, 3);
-        cluster.world.auto_deliver(true);
+        cluster.let_go();
         cluster.stop(1);               // 1 stops …
         cluster.crash_and_restart(2);  // … and 2 forgets x
         cluster.run(2000);
@@ -53,7 +53,7 @@ TEST_CASE("★ A restarted replica grants nothing: with its vote two replicas co
 }
 
 TEST_CASE("A restarted replica comes back: record, snapshot, promise, and only then its vote") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         for (ReplicaId const restarted : {1U, 2U, 3U}) {
             Formed cluster({.revocation = revocation});
             cluster.decide("a");
@@ -129,7 +129,7 @@ TEST_CASE("(b) Without a majority of the others the record is not decided, and t
 }
 
 TEST_CASE("(c) The snapshot stands for at least the record, and so for all that the old one may have helped decide") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.decide("a");
         cluster.decide("b");
@@ -143,7 +143,7 @@ TEST_CASE("(c) The snapshot stands for at least the record, and so for all that 
 
 TEST_CASE(
     "(d) With the snapshot comes the promise: its word is the leader's proposal before it calls itself admitted") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.crash_and_restart(3);
         for (int i = 0; i < 2000 && cluster.region(3).own.admitted == 0; ++i) {
@@ -156,7 +156,7 @@ TEST_CASE(
 }
 
 TEST_CASE("Another start in between begins anew, with another incarnation and another record") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.decide("a");
         cluster.crash_and_restart(3);
@@ -173,7 +173,7 @@ TEST_CASE("Another start in between begins anew, with another incarnation and an
 }
 
 TEST_CASE("Restarts at every moment of a bring-up: it never votes unadmitted, and comes up in the end") {
-    for (int moment = 0; moment < 60; ++moment) {
+    for (int moment = 0; moment < 60; moment += between_moments()) {
         Formed cluster;
         cluster.decide("a");
         cluster.crash_and_restart(2);
@@ -191,7 +191,7 @@ TEST_CASE("Restarts at every moment of a bring-up: it never votes unadmitted, an
 
 TEST_CASE(
     "The leader dies at every moment of a bring-up: a new one finishes it, repeating the transfer, not the record") {
-    for (int moment = 0; moment < 60; ++moment) {
+    for (int moment = 0; moment < 60; moment += between_moments()) {
         Formed cluster({.replicas = 5});
         cluster.decide("a");
         cluster.crash_and_restart(5);
@@ -252,7 +252,7 @@ TEST_CASE("Grants name the grantor's incarnation: one that an earlier life has l
 }
 
 TEST_CASE("★ A takeover is void if a grant's incarnation differs from the one that its adopted chain names") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         ClusterOptions options{.replicas = 5, .revocation = revocation};
         options.settings.grant_timeout = kSecond;
         Formed cluster(options);

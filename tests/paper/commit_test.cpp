@@ -52,7 +52,7 @@ TEST_CASE("After a takeover too an idle leader lets followers execute what it ad
     cluster.hold();
     cluster.propose_to(1, {1, 2, 3}, "b");
     cluster.crash(1);
-    cluster.world.auto_deliver(true);
+    cluster.let_go();
     REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));
     CHECK(cluster.history(2) == Commands{"a", "b"});
     CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b"}); }));
@@ -97,7 +97,7 @@ TEST_CASE("A commit offset is used only when the chain is valid up to the slot t
     REQUIRE(cluster.propose(1, "a") == Outcome::ok);
     cluster.propose_to(1, {1, 2}, "b");
     cluster.propose_to(1, {1, 2}, "carries the commit of a and b");
-    REQUIRE(cluster.world.queue(cluster.world.queue_of(1, Plane::replication, 3)).size() == 3);
+    REQUIRE(cluster.pending(1, 3) == 3);
     // 3 gets all three, but of the second one word is damaged: the third one is there, and cannot be reached.
     Offset const damaged = cluster.chain(2)[cluster.chain(2).size() - 2].header.offset;
     cluster.land(1, 3);
@@ -119,19 +119,18 @@ TEST_CASE("A torn slot is not there yet: a follower waits at it, and goes on whe
     cluster.hold();
     cluster.propose_to(1, {1, 2, 3}, "a");
     REQUIRE(cluster.propose(1, "b") == Outcome::ok);
-    QueueId const queue = cluster.world.queue_of(1, Plane::replication, 3);
-    while (cluster.world.words_left(queue) > 1) {
-        REQUIRE(cluster.world.land_partly(queue, 1));
+    while (cluster.words_left(1, 3) > 1) {
+        REQUIRE(cluster.tear(1, 3, 1));
         cluster.step_as_follower(3);
         CHECK(cluster.history(3).empty());
     }
-    REQUIRE(cluster.world.land_partly(queue, 1));
+    REQUIRE(cluster.tear(1, 3, 1));
     cluster.step_as_follower(3);
     CHECK(cluster.history(3) == Commands{"a"});
 }
 
 TEST_CASE("Every replica applies every command once, in the same order, across fail-overs") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.replicas = 5, .revocation = revocation});
         Commands all;
         for (int i = 0; i < 40; ++i) {

@@ -14,7 +14,6 @@ struct Formed : Cluster {
         form();
         hold();
     }
-    std::size_t all_pending() { return world.describe_pending().size(); }
 };
 
 }  // namespace
@@ -25,19 +24,19 @@ TEST_CASE(
         Formed cluster({.replicas = replicas});
         cluster.step_replication(1);  // looks how much room there is
         for (int round = 0; round < 10; ++round) {
-            std::size_t const before = cluster.all_pending();
+            std::size_t const before = cluster.pending();
             REQUIRE(cluster.propose(1, "x") == Outcome::ok);
-            CHECK(cluster.all_pending() == before + replicas);
+            CHECK(cluster.pending() == before + replicas);
             for (ReplicaId const target : cluster.ids()) {
-                SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(1, Plane::replication, target));
-                REQUIRE(queue.size() == 1);
-                CHECK(queue.front().kind == Operation::write);
-                CHECK(queue.front().region == Region::log);
+                std::vector<Posted> const posted = cluster.posted(1, target);
+                REQUIRE(posted.size() == 1);
+                CHECK(posted.front().kind == Operation::write);
+                CHECK(posted.front().region == Region::log);
                 cluster.land(1, target);
             }
             cluster.replica(1).advance();
             CHECK(cluster.decided(1));
-            CHECK(cluster.all_pending() == before);
+            CHECK(cluster.pending() == before);
         }
     }
 }
@@ -92,7 +91,7 @@ TEST_CASE("A leader executes and answers what is decided, and not a slot more") 
 }
 
 TEST_CASE("★ Early: an acceptor that has promised more refuses a lower request, and the leader gives up its tenure") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.ask(3);  // 3 and 2 both ask; 2 asks later, under a higher proposal
         cluster.replica(2).shared().saw(cluster.replicator(3).proposal());
@@ -107,7 +106,7 @@ TEST_CASE("★ Early: an acceptor that has promised more refuses a lower request
 }
 
 TEST_CASE("★ Late: a request that was delayed past a higher grant is refused; granted, it would lose a decided value") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.ask(3);  // its requests stay on their way …
         cluster.replica(2).shared().saw(cluster.replicator(3).proposal());
@@ -126,7 +125,7 @@ TEST_CASE("★ Late: a request that was delayed past a higher grant is refused; 
 
 TEST_CASE(
     "A leader that lost a follower's permission finds out by a failed write; that changes nothing there (paper 4.2)") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.take_over(3, {2}));
         cluster.propose_to(3, {2, 3}, "new");
@@ -161,7 +160,7 @@ TEST_CASE("A deposed leader that asks again at its old proposal is refused, and 
 }
 
 TEST_CASE("★ The leader's own store counts only if its own permission still is its own afterwards") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.propose(1, "x") == Outcome::ok);
         cluster.land(1, 2);                                  // one of three; with its own store x would be decided
@@ -182,13 +181,12 @@ TEST_CASE("★ The leader's own store counts only if its own permission still is
 }
 
 TEST_CASE("★ A store of one's own that is torn when the log is granted away shows nothing to the new leader") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.propose(1, "x") == Outcome::ok);
-        QueueId const own = cluster.world.queue_of(1, Plane::replication, 1);
-        REQUIRE(cluster.world.land_partly(own, 5));
+        REQUIRE(cluster.tear(1, 1, 5));
         REQUIRE(cluster.take_over(3, {1}, Stage::sealing));
-        cluster.world.land(own);  // the rest of the store, late
+        cluster.land_one(1, 1);  // the rest of the store, late
         cluster.replica(1).advance();
         CHECK(cluster.replicator(1).stage() == Stage::follower);
         cluster.land_between(3, {1});
@@ -221,7 +219,7 @@ TEST_CASE(
     Formed cluster;
     REQUIRE(cluster.propose(1, "a") == Outcome::ok);
     cluster.land(1, 1);
-    REQUIRE(cluster.world.fail_after_effect(cluster.world.queue_of(1, Plane::replication, 3)));
+    cluster.land_and_deny(1, 3);
     cluster.replica(1).advance();
     CHECK(cluster.knows(3) == Commands{"a"});
     CHECK_FALSE(cluster.decided(1));
@@ -244,7 +242,7 @@ TEST_CASE("With too few confirmed followers nothing is proposed, and what was is
 
 TEST_CASE(
     "Late joiner: a follower that was dropped is granted at the same proposal, compared, and written from the gap") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         Proposal const proposal = cluster.replicator(1).proposal();
         cluster.propose_to(1, {1, 2, 3}, "a");

@@ -35,9 +35,9 @@ TEST_CASE("A read posts one confirmation to each confirmed follower and writes n
     Offset const tail = cluster.replicator(1).tail();
     cluster.replica(1).begin_read();
     for (ReplicaId const id : cluster.ids()) {
-        SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(1, Plane::replication, id));
-        REQUIRE(queue.size() == 1);
-        CHECK(queue.front().kind == Operation::confirm);
+        std::vector<Posted> const posted = cluster.posted(1, id);
+        REQUIRE(posted.size() == 1);
+        CHECK(posted.front().kind == Operation::confirm);
     }
     CHECK(cluster.replicator(1).tail() == tail);
 }
@@ -57,7 +57,7 @@ TEST_CASE("A read does not wait for what was proposed but not decided when it be
     REQUIRE(cluster.propose(1, "a") == Outcome::ok);
     cluster.replica(1).begin_read();
     cluster.land(1, 1);
-    REQUIRE(cluster.world.fail(cluster.world.queue_of(1, Plane::replication, 2)));  // the write, not the confirmation
+    cluster.lose_one(1, 2);  // the write, not the confirmation
     CHECK(cluster.poll_read(1) == std::nullopt);
     cluster.land(1, 2);
     CHECK(cluster.poll_read(1) == Outcome::ok);
@@ -78,7 +78,7 @@ TEST_CASE("A read waits until what was decided when it began is executed here, w
 }
 
 TEST_CASE("A deposed leader's read is never answered, though it still believes to lead: its state may be old") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.take_over(2, {3}));
         cluster.propose_to(2, {2, 3}, "new");
@@ -92,7 +92,7 @@ TEST_CASE("A deposed leader's read is never answered, though it still believes t
 }
 
 TEST_CASE("A read at a leader that has lost its own log ends with not_leader") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.take_over(3, {1}));
         cluster.replica(1).begin_read();

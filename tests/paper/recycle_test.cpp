@@ -37,7 +37,7 @@ struct Formed : Cluster {
 }  // namespace
 
 TEST_CASE("The ring is used again and again without pause or zeroing, and everybody applies everything (paper 5.3)") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster(small(revocation));
         CHECK(cluster.fill(1000) == 1000);
         CHECK(cluster.replicator(1).tail() > 10 * cluster.format.ring_bytes());
@@ -48,7 +48,7 @@ TEST_CASE("The ring is used again and again without pause or zeroing, and everyb
 }
 
 TEST_CASE("Recycling is bounded by the slowest confirmed follower: what it has not applied is not overwritten") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster(small(revocation));
         cluster.fill(3);
         cluster.run(50);
@@ -91,7 +91,7 @@ TEST_CASE("The last majority is never dropped, however long it stalls") {
 }
 
 TEST_CASE("A dropped follower that still has what it needs in the leader's log rejoins by the log") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster(small(revocation, 300 * kMicrosecond));
         cluster.fill(3);
         cluster.part({1}, {3});
@@ -105,7 +105,7 @@ TEST_CASE("A dropped follower that still has what it needs in the leader's log r
 }
 
 TEST_CASE("A stalled follower that was lapped notices, and rejoins by a snapshot") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster(small(revocation, 300 * kMicrosecond));
         cluster.fill(3);
         cluster.stop(3);
@@ -137,7 +137,7 @@ TEST_CASE("A joiner enters the bound before it is taught: the ring does not move
 }
 
 TEST_CASE("A joiner gets in under constant load: it is neither kept waiting nor sent snapshots for ever") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster(small(revocation));
         cluster.crash(3);
         REQUIRE(cluster.fill(200) == 200);
@@ -166,7 +166,7 @@ TEST_CASE("A joiner that stalls is not waited for for ever either") {
 }
 
 TEST_CASE("A replica that cannot connect to the others' logs does not lead, though its id is the lowest") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster(small(revocation, 300 * kMicrosecond));
         cluster.stop(1);
         REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));

@@ -32,7 +32,7 @@ TEST_CASE("A takeover goes on with a majority of grants, and not before (paper 4
 }
 
 TEST_CASE("A leader adopts the chain whose last slot has the highest proposal, not the longest (paper 4.1)") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         for (std::string const command : {"a", "b", "c"}) {
             cluster.propose_to(1, {1}, command);  // long, under the first proposal, on 1 alone
@@ -48,7 +48,7 @@ TEST_CASE("A leader adopts the chain whose last slot has the highest proposal, n
 }
 
 TEST_CASE("Among chains whose last slot has the same proposal a leader adopts the longest (paper 4.1)") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.propose_to(1, {1, 2}, "a");
         cluster.propose_to(1, {1, 2}, "b");
@@ -60,7 +60,7 @@ TEST_CASE("Among chains whose last slot has the same proposal a leader adopts th
 }
 
 TEST_CASE("★ Adopted slots are copied byte for byte, keeping the proposals under which they were made") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.propose_to(1, {1, 2}, "a");
         cluster.propose_to(1, {1, 2}, "b");
@@ -82,7 +82,7 @@ TEST_CASE("★ Adopted slots are copied byte for byte, keeping the proposals und
 }
 
 TEST_CASE("★ A slot that matches already is never written again: all a takeover of equal logs writes is the seal") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         for (std::string const command : {"a", "b", "c"}) {
             cluster.propose_to(1, {1, 2, 3}, command);
@@ -93,9 +93,9 @@ TEST_CASE("★ A slot that matches already is never written again: all a takeove
         REQUIRE(cluster.replicator(2).stage() == Stage::sealing);
         // Were a decided slot written again, a crash in mid-copy would leave fewer than a majority that hold it.
         for (ReplicaId const target : {2U, 3U}) {
-            SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(2, Plane::replication, target));
-            REQUIRE(queue.size() == 1);
-            CHECK(queue.front().at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
+            std::vector<Posted> const posted = cluster.posted(2, target);
+            REQUIRE(posted.size() == 1);
+            CHECK(posted.front().at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
             cluster.land(2, target);
             cluster.step_replication(2);
         }
@@ -103,7 +103,7 @@ TEST_CASE("★ A slot that matches already is never written again: all a takeove
 }
 
 TEST_CASE("★ A takeover that dies at any moment, in mid-write too, takes no decided value from anybody who holds it") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         for (int moment = 0; moment < 8; ++moment) {
             Formed cluster({.revocation = revocation});
             cluster.propose_to(1, {1, 3}, "x");  // decided on 1 and 3; 2 has not got it
@@ -122,11 +122,11 @@ TEST_CASE("★ A takeover that dies at any moment, in mid-write too, takes no de
             }
             cluster.step_replication(2);
             for (ReplicaId const target : {2U, 3U}) {  // whatever comes next is torn after its first word
-                static_cast<void>(cluster.world.land_partly(cluster.world.queue_of(2, Plane::replication, target), 1));
+                static_cast<void>(cluster.tear(2, target, 1));
             }
             CHECK(cluster.knows(3) == Commands{"x"});
-            cluster.crash(2);
             cluster.depose(1, 2);
+            cluster.crash(2);
             REQUIRE(cluster.take_over(1, {3}));
             CHECK(cluster.history(1) == Commands{"x"});
         }
@@ -134,7 +134,7 @@ TEST_CASE("★ A takeover that dies at any moment, in mid-write too, takes no de
 }
 
 TEST_CASE("★ A follower is written from the first slot that differs, and not before") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.propose_to(1, {1, 2, 3}, "same");
         Offset const differs = cluster.replicator(1).tail();
@@ -146,15 +146,15 @@ TEST_CASE("★ A follower is written from the first slot that differs, and not b
         cluster.step_replication(2);
         cluster.land(2, 2);
         cluster.step_replication(2);
-        SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(2, Plane::replication, 3));
-        REQUIRE(queue.size() == 2);  // the one that is missing, and the seal
-        CHECK(queue.at(0).at == cluster.format.place(differs));
-        CHECK(queue.at(1).at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
+        std::vector<Posted> const posted = cluster.posted(2, 3);
+        REQUIRE(posted.size() == 2);  // the one that is missing, and the seal
+        CHECK(posted.at(0).at == cluster.format.place(differs));
+        CHECK(posted.at(1).at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
     }
 }
 
 TEST_CASE("★ A leader's own log too is written only from the first slot that differs") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.propose_to(1, {1, 2, 3}, "same");
         Offset const differs = cluster.replicator(1).tail();
@@ -164,9 +164,9 @@ TEST_CASE("★ A leader's own log too is written only from the first slot that d
         cluster.step_replication(3);
         cluster.land(3, 2);  // the read of its chain
         cluster.step_replication(3);
-        SimQueue const& queue = cluster.world.queue(cluster.world.queue_of(3, Plane::replication, 3));
-        REQUIRE(queue.size() == 1);
-        CHECK(queue.front().at == cluster.format.place(differs));
+        std::vector<Posted> const posted = cluster.posted(3, 3);
+        REQUIRE(posted.size() == 1);
+        CHECK(posted.front().at == cluster.format.place(differs));
     }
 }
 
@@ -207,7 +207,7 @@ TEST_CASE("★ A stale slot does not link again behind a foreign predecessor of 
 }
 
 TEST_CASE("★ The seal: nothing is decided, reported, executed or read in a tenure before a slot of its own is") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.propose_to(1, {1, 3}, "a");  // on a majority, though nobody has been told
         cluster.answers.replies.clear();
@@ -231,7 +231,7 @@ TEST_CASE("★ The seal: nothing is decided, reported, executed or read in a ten
 }
 
 TEST_CASE("★ Without the seal this would lose a decided value: an adopted slot on a majority is not decided yet") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         cluster.propose_to(1, {1}, "a");                     // a, first proposal, on 1 alone
         REQUIRE(cluster.take_over(2, {3}, Stage::sealing));  // 2's seal, second proposal …
@@ -256,7 +256,7 @@ TEST_CASE("★ Without the seal this would lose a decided value: an adopted slot
 }
 
 TEST_CASE("A value proposed in a tenure that ended may be adopted later: that is what Indeterminate means") {
-    for (Revocation const revocation : kBothRevocations) {
+    for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
         REQUIRE(cluster.propose(1, "maybe") == Outcome::ok);
         cluster.land(1, 3);

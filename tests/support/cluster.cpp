@@ -5,6 +5,8 @@
 namespace mu::test {
 namespace {
 
+constexpr std::array kAllPlanes{Plane::replication, Plane::background, Plane::learner};
+
 Commands commands_of(Slot const& slot) {
     Commands commands;
     if (slot.header.kind == SlotKind::commands) {
@@ -44,11 +46,10 @@ void Answers::reply(Offset, std::uint32_t, ReplyStatus, std::span<std::byte cons
 
 Cluster::Cluster(ClusterOptions const& options)
     : options_(options),
-      world({.replicas = options.replicas,
-             .log_bytes = options.log_bytes,
-             .background_bytes = sizeof(BackgroundRegion),
-             .revocation = options.revocation}),
-      format(options.settings.cluster_key, options.log_bytes, Integrity::stamp) {
+      held_(make_held_world({options.replicas, options.log_bytes, options.revocation})),
+      world(*held_),
+      format(options.settings.cluster_key, options.log_bytes,
+             world.fabric(1).ordered_writes() ? Integrity::stamp : Integrity::checksum) {
     for (ReplicaId const id : ids()) {
         begin_life(id);
     }
@@ -105,7 +106,7 @@ void Cluster::step_all() {
 void Cluster::fail_cut_off() {
     for (ReplicaId const from : ids()) {
         for (ReplicaId const to : ids()) {
-            for (Plane const plane : {Plane::replication, Plane::background, Plane::learner}) {
+            for (Plane const plane : kAllPlanes) {
                 if (world.is_cut(from, to)) {
                     lose(from, to, plane);
                 }
@@ -172,7 +173,6 @@ bool Cluster::all_have(Commands const& commands) {
 void Cluster::crash(ReplicaId id) {
     replicas_[id].reset();
     world.crash(id);
-    world.report_gone(id);
 }
 
 void Cluster::restart(ReplicaId id) {
@@ -206,31 +206,57 @@ void Cluster::step_as_follower(ReplicaId id, ReplicaId leader) {
 }
 
 std::size_t Cluster::land(ReplicaId writer, ReplicaId target, Plane plane) {
-    QueueId const queue = world.queue_of(writer, plane, target);
     std::size_t count = 0;
-    for (; world.land(queue); ++count) {
+    for (; world.land({writer, target, plane}); ++count) {
     }
     return count;
 }
 
 std::size_t Cluster::lose(ReplicaId writer, ReplicaId target, Plane plane) {
-    QueueId const queue = world.queue_of(writer, plane, target);
     std::size_t count = 0;
-    for (; world.fail(queue); ++count) {
+    for (; world.fail({writer, target, plane}); ++count) {
     }
     return count;
 }
 
 void Cluster::land_one(ReplicaId writer, ReplicaId target, Plane plane) {
-    REQUIRE(world.land(world.queue_of(writer, plane, target)));
+    REQUIRE(world.land({writer, target, plane}));
+}
+
+void Cluster::lose_one(ReplicaId writer, ReplicaId target, Plane plane) {
+    REQUIRE(world.fail({writer, target, plane}));
+}
+
+bool Cluster::tear(ReplicaId writer, ReplicaId target, std::size_t words) {
+    return world.land_partly({writer, target}, words);
+}
+
+std::size_t Cluster::words_left(ReplicaId writer, ReplicaId target) { return world.words_left({writer, target}); }
+
+void Cluster::land_and_deny(ReplicaId writer, ReplicaId target) { REQUIRE(world.fail_after_effect({writer, target})); }
+
+std::vector<Posted> Cluster::posted(ReplicaId writer, ReplicaId target, Plane plane) {
+    return world.posted({writer, target, plane});
 }
 
 std::size_t Cluster::pending(ReplicaId writer, ReplicaId target, Plane plane) {
-    return world.queue(world.queue_of(writer, plane, target)).size();
+    return posted(writer, target, plane).size();
+}
+
+std::size_t Cluster::pending() {
+    std::size_t count = 0;
+    for (ReplicaId const writer : ids()) {
+        for (ReplicaId const target : ids()) {
+            for (Plane const plane : kAllPlanes) {
+                count += pending(writer, target, plane);
+            }
+        }
+    }
+    return count;
 }
 
 void Cluster::land_between(ReplicaId id, std::initializer_list<ReplicaId> others) {
-    for (Plane const plane : {Plane::replication, Plane::background, Plane::learner}) {
+    for (Plane const plane : kAllPlanes) {
         land(id, id, plane);
         for (ReplicaId const other : others) {
             land(id, other, plane);

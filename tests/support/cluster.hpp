@@ -1,4 +1,5 @@
-// A whole cluster of real replicas over the sim fabric, for tests that read like the sentence they prove.
+// A whole cluster of real replicas over the sim fabric, or over verbs (held_world.hpp), for tests that read like the
+// sentence they prove.
 //
 // Two ways to drive it. By itself: everything lands at once, everybody steps in turn, time passes evenly.
 //
@@ -26,14 +27,13 @@
 #include <string_view>
 #include <vector>
 
-#include "fabric/sim.hpp"
 #include "protocol/replica.hpp"
+#include "support/held_world.hpp"
 #include "support/journal.hpp"
 
 namespace mu::test {
 
 using Stage = Replicator::Stage;
-inline constexpr std::array kBothRevocations{Revocation::by_area, Revocation::by_refusal};
 
 inline doctest::String shown(Commands const& commands) {
     std::string text;
@@ -97,6 +97,7 @@ public:
 
     // --- By hand ---
     void hold() { world.auto_deliver(false); }
+    void let_go() { world.auto_deliver(true); }
     void pass(Nanoseconds time) { now += time; }
     void step_replication(ReplicaId id) { replica(id).step_replication(now, &answers); }
     void step_background(ReplicaId id) { replica(id).step_background(now); }
@@ -105,9 +106,18 @@ public:
     // Lands, or fails, all that `writer` has posted to `target` on that plane; returns how many operations.
     std::size_t land(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
     std::size_t lose(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
-    // Lands the front operation only.
+    // The front operation only.
     void land_one(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
+    void lose_one(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
+    // So many more words of the front land, and it is not complete yet; returns whether there is one that has words.
+    bool tear(ReplicaId writer, ReplicaId target, std::size_t words);
+    [[nodiscard]] std::size_t words_left(ReplicaId writer, ReplicaId target);
+    // It lands, but its writer is told that it failed.
+    void land_and_deny(ReplicaId writer, ReplicaId target);
+    // What `writer` has posted to `target` on that plane and is still on its way.
+    [[nodiscard]] std::vector<Posted> posted(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
     [[nodiscard]] std::size_t pending(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
+    [[nodiscard]] std::size_t pending();  // everybody's
     // All planes, both directions, between these and among them; planes of `id` only with `others`.
     void land_between(ReplicaId id, std::initializer_list<ReplicaId> others);
     // A leader finds out that it is none: it has granted its own log to `by`, which does not hear of that.
@@ -140,11 +150,12 @@ private:
     void fail_cut_off();
 
     ClusterOptions options_;
+    std::unique_ptr<HeldWorld> held_;
     std::array<std::unique_ptr<Journal>, kMaxReplicas> machines_;
     std::array<bool, kMaxReplicas> stopped_{};
 
 public:
-    SimWorld world;
+    HeldWorld& world;
     LogFormat format;
     Nanoseconds now = kSecond;
     Answers answers;

@@ -73,7 +73,7 @@ def test_a_follower_that_hears_but_is_not_heard_holds_nobody_up(cluster: LocalCl
 
 
 def test_a_leader_whose_writes_land_unacknowledged_loses_nothing(cluster: LocalCluster) -> None:
-    """Both followers' acknowledgements are lost on the way to the leader: what it could not decide somebody else does."""
+    """Both followers' acknowledgements are lost on their way to the leader: somebody else decides what it could not."""
 
     def drop(leader: int) -> None:
         for follower in others_than(cluster, leader):

@@ -1,5 +1,8 @@
 // What verbs, and soft-RoCE above all, can do to a careless fabric: each trap has its test. Those that need a network
 // that misbehaves are in network_test.cpp.
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <thread>
 
 #include "log.hpp"
@@ -105,6 +108,23 @@ TEST_CASE("Taking the permission from an inbox in the error state shuts it out f
     CHECK(shows(world.endpoint(2).log().bytes, 0, filled(64, 0)));
 }
 
+TEST_CASE("A grant that was used once cannot be used again: its sequence numbers are spent") {
+    // A writer that began anew at the same inbox would be told of a success that stored nothing.
+    VerbsWorld world(2);
+    Driver writer(world, 1);
+    KeepAll keeper;
+    REQUIRE(writer.connect(2));
+    std::uint64_t const key = world.endpoint(2).permit(writer.tenure(1), keeper);
+    writer.channel().begin_tenure(2, writer.tenure(1), key);
+    REQUIRE(writer.write(2, Region::log, 0, {filled(64, 1)}));
+    writer.channel().begin_tenure(2, writer.tenure(1), key);
+    CHECK_FALSE(writer.write(2, Region::log, 64, {filled(64, 2)}));
+    CHECK(shows(world.endpoint(2).log().bytes, 64, filled(64, 0)));
+    writer.lead(2, 1);
+    CHECK(writer.write(2, Region::log, 64, {filled(64, 3)}));
+    CHECK(shows(world.endpoint(2).log().bytes, 64, filled(64, 3)));
+}
+
 TEST_CASE("Two replicas that take a log from one another write it in turn, each on fresh connections") {
     VerbsWorld world(3);
     Driver first(world, 1);
@@ -137,6 +157,30 @@ TEST_CASE("A write of many packets arrives whole, and an MTU above the active on
     options.mtu = 4096;
     CHECK(look_for_verbs(options).problem.find("4096") != std::string::npos);
     CHECK_THROWS_AS(std::ignore = open_verbs(shm_options(directory, 1), options), FabricError);
+}
+
+TEST_CASE("A GID index that the port does not have is refused by its number") {
+    VerbsOptions options;
+    options.device = verbs_device(1);
+    options.gid_index = 200;
+    CHECK(look_for_verbs(options).problem.find("no GID with index 200") != std::string::npos);
+    options.gid_index = -1;
+    CHECK(look_for_verbs(options).problem.empty());
+}
+
+TEST_CASE("A process that may lock no memory is told so, and what to do") {
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_MEMLOCK, &before) == 0);
+    rlimit const nothing{0, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &nothing) == 0);
+    uid_t const user = ::geteuid();
+    REQUIRE(::seteuid(65534) == 0);  // root may lock whatever the limit says
+    VerbsOptions options;
+    options.device = verbs_device(1);
+    std::string const problem = look_for_verbs(options).problem;
+    REQUIRE(::seteuid(user) == 0);
+    REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &before) == 0);
+    CHECK_MESSAGE(problem.find("memlock") != std::string::npos, problem);
 }
 
 TEST_CASE("A slot that a reader finds valid while it is being written is one slot, whole") {

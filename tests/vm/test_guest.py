@@ -173,6 +173,12 @@ def test_suites_have_distinct_names() -> None:
     assert command_line.OUTSIDE not in names
 
 
+def test_claims_left_to_the_sim_are_claims(repository: Path) -> None:
+    """What is not run on verbs is a test of the paper's claims, by its whole name, and has its reason."""
+    claims = "".join(path.read_text(encoding="utf-8") for path in (repository / "tests/paper").glob("*_test.cpp"))
+    assert all(f'TEST_CASE("{name}")' in claims and reason for name, reason in suite.SIM_ONLY.items())
+
+
 def test_tests_for_elsewhere_exist(repository: Path) -> None:
     """What is left out on ordinary machines is there, and is left out here."""
     for variable, places in conftest.ELSEWHERE.items():

@@ -75,15 +75,17 @@ void VerbsChannel::begin_tenure(ReplicaId peer, Tenure const& tenure, std::uint6
     InboxKey const inbox = InboxKey::unpack(key);
     queue.log_key = inbox.registration;
     if (key == 0 || queue.link == nullptr || queue.link->broken()) return;
-    // A queue pair that has carried nothing yet, and whose other end is the inbox of the grant, is ready as it is.
-    bool ready = !queue.dirty && inbox.queue_pair == queue.inbox;
-    if (!ready) {
+    // A queue pair that has carried nothing yet, and whose other end is the inbox of the grant, is ready as it is. One that
+    // has cannot begin again at the same inbox: that expects later packets, and would take the first ones for repeated
+    // ones, which it acknowledges without storing them.
+    bool ready = !queue.dirty;
+    if (inbox.queue_pair != queue.inbox) {
         RemoteEnd remote = queue.link->remote().end_of(Line::log_in);
         remote.queue_pair = inbox.queue_pair;
         ready = queue.link->pair(Line::log_out).connect(remote, inbox.sends_from, IBV_ACCESS_LOCAL_WRITE);
         queue.inbox = inbox.queue_pair;
+        queue.dirty = !ready;
     }
-    queue.dirty = false;
     queue.failed = !ready;
 }
 

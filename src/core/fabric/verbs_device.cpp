@@ -59,13 +59,15 @@ bool is_v4(ibv_gid const& gid) noexcept {
 // The index that routes over IPv4 if there is one: it crosses subnets and needs no link-local scope.
 int choose_gid(ibv_context* context, std::uint8_t port, int entries, int wanted, ibv_gid& gid) {
     VerbsLibrary const& library = VerbsLibrary::get();
-    if (wanted >= 0) return library.query_gid(context, port, wanted, &gid) == 0 ? wanted : -1;
+    auto const is_empty = [](ibv_gid const& it) {
+        return std::all_of(std::begin(it.raw), std::end(it.raw), [](auto byte) { return byte == 0; });
+    };
+    if (wanted >= 0) return library.query_gid(context, port, wanted, &gid) == 0 && !is_empty(gid) ? wanted : -1;
     int first = -1;
     for (int index = 0; index < std::min(entries, 255); ++index) {
         ibv_gid found{};
         if (library.query_gid(context, port, index, &found) != 0) continue;
-        bool const empty = std::all_of(std::begin(found.raw), std::end(found.raw), [](auto byte) { return byte == 0; });
-        if (empty) continue;
+        if (is_empty(found)) continue;
         if (first < 0 || is_v4(found)) {
             gid = found;
             first = index;
@@ -147,6 +149,12 @@ void VerbsDevice::choose_port(VerbsOptions const& options) {
             continue;
         }
         int const index = choose_gid(context_, number, found.gid_tbl_len, options.gid_index, gid_);
+        if (index < 0 && options.gid_index >= 0) {
+            refuse(Code::system,
+                   "port " + std::to_string(port) + " of " + name_ + " has no GID with index " +
+                       std::to_string(options.gid_index),
+                   "`mu fabrics` shows which one it would use; leave it out to use that");
+        }
         if (index < 0) continue;
         mtu_ = found.active_mtu;
         if (options.mtu != 0) {

@@ -18,9 +18,9 @@ from mu.errors import MuError
 from mu.testing import Ledger, Load, LoadSpec, LocalCluster, lost_commands
 
 FAULTS: Final = ("kill", "stop", "pause")
-UNDER_LOAD: Final = 2000  # commands acknowledged by the leader before a round's fault
+UNDER_LOAD: Final = 2000  # commands acknowledged by the leader before a round's fault, at most
 STEADY: Final = 0.3  # seconds of one and the same leader before a fault
-PATIENCE: Final = 30.0  # seconds for anything in a round, then the bench fails
+PATIENCE: Final = 120.0  # seconds for anything in a round, then the bench fails
 
 Progress = Callable[[float], None]
 
@@ -62,7 +62,7 @@ def measure_failover(
     options = {"timeout_ms": inside.WAIT_MS, **options}  # of what is asked beside the load
     with LocalCluster(replicas, Ledger, **options) as cluster, cluster.load(LoadSpec(size=payload, rate=rate)) as load:
         for number in range(rounds):
-            victim = _wait_for_load(cluster, load)
+            victim = _wait_for_load(cluster, load, min(UNDER_LOAD, int(rate)) if rate else UNDER_LOAD)
             _one_round(cluster, load, victim, fault, measured)
             _heal(cluster, load, victim, fault)
             measured.lost += _lost(cluster, load)
@@ -85,8 +85,8 @@ def measure_failover(
     }
 
 
-def _wait_for_load(cluster: LocalCluster, load: Load) -> int:
-    """Waits until one replica has led for a while and its load goes well; returns its id."""
+def _wait_for_load(cluster: LocalCluster, load: Load, commands: int) -> int:
+    """Waits until one replica has led for a while and had so many commands acknowledged; returns its id."""
     since, leader, begun_at = time.monotonic(), 0, 0
 
     def steady() -> bool:
@@ -94,7 +94,7 @@ def _wait_for_load(cluster: LocalCluster, load: Load) -> int:
         now = cluster.settle(PATIENCE)
         if now != leader:
             since, leader, begun_at = time.monotonic(), now, load.record(now).acknowledged
-        return time.monotonic() - since > STEADY and load.record(leader).acknowledged > begun_at + UNDER_LOAD
+        return time.monotonic() - since > STEADY and load.record(leader).acknowledged > begun_at + commands
 
     cluster.wait(steady, PATIENCE, "No steady leader under load")
     return leader

@@ -19,12 +19,15 @@ def fabrics(
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")
     ] = None,
+    rdma_device: Annotated[str, typer.Option(help="Whether this one would do.  [any]")] = "",
+    rdma_gid_index: Annotated[int, typer.Option(min=-1, help="Whether this address of it would do.  [any]")] = -1,
+    rdma_mtu: Annotated[int, typer.Option(min=0, help="Whether it can have this MTU.  [any]")] = 0,
 ) -> None:
     """What this machine can do, and if not, why not and what to install or run.
 
-    Examples: mu fabrics; mu fabrics --json -
+    Examples: mu fabrics; mu fabrics --json -; mu fabrics --rdma-device mlx5_0 --rdma-gid-index 3
     """
-    found = fabric.fabrics()
+    found = fabric.fabrics(device=rdma_device, gid_index=rdma_gid_index, mtu=rdma_mtu)
     if json_file is not None:
         write_json({"fabrics": [each.as_json() for each in found]}, json_file)
     if json_file == "-":

@@ -15,9 +15,9 @@ from mu.apps.redis import LocalRedis
 DIGEST = ("--enable-debug-command", "local")  # DEBUG DIGEST is how data are compared
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def no_configuration() -> Iterator[None]:
-    """The variables of whoever runs the tests configure nothing here."""
+    """The variables of whoever runs the tests configure nothing here; other tests find them again."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [*os.environ]:
             if name in {"SID", "IDS", "DORY_REGISTRY_IP"} or name.startswith("MU_"):
