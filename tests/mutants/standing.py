@@ -65,7 +65,7 @@ MUTANTS = [
             "load_word(own_.leading) != 0 || reached >= most_applied()",
             "load_word(own_.leading) != 0 || reached <= most_applied() || reached > 0",
         ),
-        Edit(ELECTION, "eligible = eligible && !shared_.lapped.load(std::memory_order_acquire);", ""),
+        Edit(ELECTION, "!shared_.lapped.load(std::memory_order_acquire) &&", ""),
     ),
     liveness(
         "replaced-chain-not-walked-again",
