@@ -7,6 +7,7 @@ after `close()`, or an exception, or Ctrl-C, no process, segment or file of the 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import shutil
@@ -210,7 +211,8 @@ class LocalCluster:
         asked = {}
         for each in self.running:
             if each not in self._stopped:
-                asked[each] = self._ask(each, "status")
+                with contextlib.suppress(MuError):  # it died between the two lines
+                    asked[each] = self._ask(each, "status")
         found, deadline = {}, time.monotonic() + timeout
         for each, future in asked.items():
             try:

@@ -15,6 +15,8 @@ from redis.retry import Retry
 from mu.apps.redis import LocalRedis
 from tests.apps.redis.frozen import frozen
 
+PATIENCE = 90.0  # seconds for what has to happen in the end
+
 ENGINE = ("mu-replication", "mu-background")  # its threads
 
 
@@ -51,7 +53,7 @@ class Writers:
     def go_on(self, more: int = 50) -> None:
         """Waits until so many more were."""
         wanted = self.progress() + more
-        self._servers.wait(lambda: self.progress() >= wanted, 30, "The clients did not go on")
+        self._servers.wait(lambda: self.progress() >= wanted, PATIENCE, "The clients did not go on")
 
     def stop(self) -> None:
         """Ends the clients."""
@@ -109,7 +111,9 @@ def test_clients_go_on(fresh: Callable[..., LocalRedis], fault: str, binary: str
         writers.go_on()
         undo()
         writers.go_on()
-        servers.wait(lambda: servers.info(leader).get("mu_accepts_writes") == 1, 30, "The lowest id did not lead again")
+        servers.wait(
+            lambda: servers.info(leader).get("mu_accepts_writes") == 1, PATIENCE, "The lowest id did not lead again"
+        )
         writers.go_on()
     check(servers, writers)
 
@@ -128,8 +132,8 @@ def test_a_node_joins_while_writes_go_on(fresh: Callable[..., LocalRedis]) -> No
     with Writers(servers) as writers:
         writers.go_on(500)
         servers.restart(victim)
-        servers.wait(lambda: servers.info(victim).get("mu_role") == "following", 30, "It did not join")
-        servers.wait(lambda: servers.info(victim).get("mu_trusted") == 1, 30, "It did not join")
+        servers.wait(lambda: servers.info(victim).get("mu_role") == "following", PATIENCE, "It did not join")
+        servers.wait(lambda: servers.info(victim).get("mu_trusted") == 1, PATIENCE, "It did not join")
         writers.go_on(500)
     check(servers, writers)
     assert int(servers.client(victim).info("keyspace")["db0"]["keys"]) > 20_000
@@ -148,8 +152,8 @@ def test_a_leader_gives_its_data_if_nobody_else_can(fresh: Callable[..., LocalRe
     nowhere = type(servers.addresses[other])("127.0.0.1", 1)
     with Writers(servers) as writers:
         servers.launch(victim, addresses={**servers.addresses, other: nowhere})
-        servers.wait(lambda: f"takes the data of replica {leader}" in servers.log(victim), 30, "It asked nobody")
-        servers.wait(lambda: servers.info(victim).get("mu_role") == "following", 30, "It did not join")
+        servers.wait(lambda: f"takes the data of replica {leader}" in servers.log(victim), PATIENCE, "It asked nobody")
+        servers.wait(lambda: servers.info(victim).get("mu_role") == "following", PATIENCE, "It did not join")
         writers.go_on()
     check(servers, writers)
 
