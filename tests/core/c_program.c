@@ -93,7 +93,11 @@ int main(int count, char** words) {
     for (uint32_t i = 0; i < REPLICAS; ++i) {
         nodes[i] = open_replica(i + 1, words[1], &sums[i]);
     }
+    mu_stand_aside(nodes[1], true); /* nobody but the first may lead, however crowded the machine is */
+    mu_stand_aside(nodes[2], true);
     expect(mu_wait_until_leading(nodes[0], 30 * SECOND), "the lowest id leads");
+    while (mu_leads(nodes[1]) || mu_leads(nodes[2])) { /* it did in the moment before */
+    }
     add(nodes, ADDITIONS);
 
     uint64_t tenure = 0;
@@ -104,7 +108,9 @@ int main(int count, char** words) {
     static char large[1 << 20];
     expect(mu_propose(nodes[0], large, sizeof large, SECOND) == MU_TOO_LARGE, "a command has to fit a slot");
 
-    mu_stand_aside(nodes[0], true); /* another one leads, and this one goes on applying */
+    mu_stand_aside(nodes[1], false);
+    mu_stand_aside(nodes[2], false); /* perhaps only this one has all that was decided, and leads until 2 has it too */
+    mu_stand_aside(nodes[0], true);  /* another one leads, and this one goes on applying */
     while (!mu_leads(nodes[1])) {
         add(nodes, 1);
     }
@@ -112,12 +118,16 @@ int main(int count, char** words) {
     mu_status_t status;
     mu_status(nodes[1], &status);
     expect(status.admitted && status.replica_id == 2 && status.sequence > 2 * ADDITIONS, "a status says what is");
-    int64_t const sum = sums[1].sum;
+    uint64_t most = 0;
+    for (int agreeing = 0; agreeing < REPLICAS;) { /* it holds the replica: what apply wrote before is seen here */
+        for (int i = agreeing = 0; i < REPLICAS; ++i) {
+            mu_status(nodes[i], &status);
+            agreeing += status.sequence == most ? 1 : 0;
+            most = status.sequence > most ? status.sequence : most;
+        }
+    }
     for (int i = 0; i < REPLICAS; ++i) {
-        do {
-            mu_status(nodes[i], &status); /* it holds the replica: what apply wrote before is seen here */
-        } while (status.sequence < sums[1].last);
-        expect(sums[i].sum == sum && sums[i].gaps == 0 && sums[i].runs > 0, "all replicas have applied the same");
+        expect(sums[i].sum == sums[0].sum && sums[i].gaps == 0 && sums[i].runs > 0, "all have applied the same");
     }
     for (int i = 0; i < REPLICAS; ++i) {
         mu_close(nodes[i]);

@@ -49,6 +49,18 @@ TEST_CASE("A restart at every moment of the first formation: one cluster comes t
     }
 }
 
+TEST_CASE("Whoever learns before the lowest id that the cluster is formed does not lead in its place") {
+    Cluster cluster;
+    for (int i = 0; i < 400 && !cluster.replicator(1).leading(); ++i) {
+        cluster.step_all();
+        cluster.stop(1);  // it lags: the others make five steps to one of its own
+        cluster.run(4);
+        cluster.resume(1);
+    }
+    CHECK(cluster.replicator(1).leading());
+    CHECK(cluster.replicator(2).takeovers() + cluster.replicator(3).takeovers() == 0);
+}
+
 TEST_CASE("The lowest eligible live id leads, and leads again when it comes back (paper 5.1)") {
     Cluster cluster;
     cluster.form();

@@ -90,6 +90,18 @@ TEST_CASE("A leader executes and answers what is decided, and not a slot more") 
     CHECK(cluster.answers.replies == Commands{"1"});
 }
 
+TEST_CASE("A leader that is deposed tells what it has executed, or others would take its log for one that lacks it") {
+    Formed cluster;
+    cluster.propose_to(1, {1, 2}, "a");
+    cluster.replica(1).execute_decided(nullptr);
+    cluster.ask(2);
+    cluster.depose(1, 2);  // before it has made a step that would have told
+    cluster.step_as_follower(1);
+    OwnCells const& told = cluster.region(1).own;
+    CHECK(load_position(told.applied)->offset == cluster.replica(1).executor().applied().offset);
+    CHECK(told.chain_end >= cluster.replica(1).executor().applied().offset);
+}
+
 TEST_CASE("★ Early: an acceptor that has promised more refuses a lower request, and the leader gives up its tenure") {
     for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});

@@ -134,6 +134,9 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     Offset const reached = load_word(own_.chain_end);
     if (!shared_.joined.load(std::memory_order_acquire)) {
         eligible = false;
+        joined_at_ = now;
+    } else if (now - joined_at_ <= settings_.stale_limit && hears_one_to_wait_for()) {
+        eligible = false;
     } else if (load_word(own_.leading) != 0 || reached >= most_applied()) {
         // (A leader's log has all there is, however far behind it publishes: a crowded processor must not unseat it.)
         eligible = true;
@@ -156,6 +159,20 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
         eligible && !shared_.lapped.load(std::memory_order_acquire) && !shared_.unheard.load(std::memory_order_acquire);
     shared_.eligible.store(eligible, std::memory_order_release);
     store_word(own_.eligible, eligible && may_lead() && !stuck_ ? 1 : 0);
+}
+
+// The members of a new cluster learn one after another that it is formed. Whoever learns it before the lowest one would
+// lead for a moment, only to be deposed.
+bool Election::hears_one_to_wait_for() const noexcept {
+    for (ReplicaId const member : settings_.members) {
+        if (member == settings_.self) {
+            return false;
+        }
+        if (pulses_[member].alive) {
+            return peers_.view(member).eligible == 0;
+        }
+    }
+    return false;
 }
 
 Offset Election::most_applied() const noexcept {

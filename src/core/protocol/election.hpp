@@ -44,6 +44,7 @@ private:
     [[nodiscard]] bool is_stale(ReplicaId peer, Nanoseconds silence) noexcept;
     void set_alive(ReplicaId peer, bool alive) noexcept;
     void consider_eligibility(Nanoseconds now) noexcept;
+    [[nodiscard]] bool hears_one_to_wait_for() const noexcept;
     [[nodiscard]] Offset most_applied() const noexcept;
     [[nodiscard]] ReplicaId lowest_candidate() const noexcept;
     [[nodiscard]] bool may_lead() const noexcept;
@@ -61,6 +62,7 @@ private:
     Offset must_reach_ = 0;  // what others had applied when this replica was last measured against them
     Nanoseconds must_reach_by_ = 0;
     Nanoseconds lapped_since_ = 0;
+    Nanoseconds joined_at_ = 0;
 };
 
 }  // namespace mu

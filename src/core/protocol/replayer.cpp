@@ -35,8 +35,8 @@ bool Replayer::step(Nanoseconds now) {
     more_ = more_ || executor_.applied().offset < std::min(decided_, scan_.offset);
     if (found || executed) {
         shared_.active_at.store(now, std::memory_order_relaxed);
-        publish();
     }
+    publish();  // also what a tenure that has just ended left to be told
     return found || executed;
 }
 
@@ -144,8 +144,15 @@ void Replayer::publish() noexcept {
         published_ = applied.offset;
         store_position(own_.applied, applied);
     }
-    store_word(own_.fuo, std::max(decided_, applied.offset));
-    store_word(own_.chain_end, std::max(scan_.offset, applied.offset));
+    publish(own_.fuo, std::max(decided_, applied.offset));
+    publish(own_.chain_end, std::max(scan_.offset, applied.offset));
+}
+
+// Peers poll these lines: nothing is stored there that they know.
+void Replayer::publish(std::uint64_t& cell, Offset offset) noexcept {
+    if (load_word(cell) != offset) {
+        store_word(cell, offset);
+    }
 }
 
 }  // namespace mu
