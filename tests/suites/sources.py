@@ -64,7 +64,8 @@ def _unpack(archive: Path, to: Path) -> Path:
     fresh = to.with_name(f"{to.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     with tarfile.open(archive) as opened:
-        opened.extractall(fresh, filter="data")
+        opened.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12's Python has none yet
+        opened.extractall(fresh)
     [inside] = fresh.iterdir()
     shutil.rmtree(to, ignore_errors=True)
     inside.rename(to)
