@@ -16,6 +16,7 @@ TAKEOVER = "protocol/takeover.cpp"
 FOLLOWERS = "protocol/followers.cpp"
 REPLICATOR = "protocol/replicator.cpp"
 MEMORY = "fabric/sim_memory.cpp"
+REPLAYER = "protocol/replayer.cpp"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ UNCAUGHT = [
             "unchanged-not-checked",
             "What was read from the log is executed only if it is unchanged after it was copied.",
             Edit(
-                "protocol/replayer.cpp",
+                REPLAYER,
                 "!format_.unchanged(view.bytes, *slot) || !fabric_.same_log(view)",
                 "!fabric_.same_log(view)",
             ),
@@ -169,5 +170,16 @@ UNCAUGHT = [
         "Nearly no mistake: the snapshot names the proposal of the last slot that it stands for, a grant shows it, and"
         " a takeover is given up when a grant shows a proposal that is not below its own. What is left is a leader that"
         " sends the snapshot before it has executed its own seal. 680 million steps did not meet it.",
+    ),
+    Uncaught(
+        liveness(
+            "execution-untold",
+            "What a replica has executed it tells, also when its tenure ends before its next step.",
+            Edit(REPLAYER, "    publish();  // also what", "    if (found || executed) publish();  // also what"),
+        ),
+        False,
+        "A mistake: it keeps the last leader from leading again until somebody else has written a slot. For nobody to "
+        "do so, the others must be lapped or unwilling at that moment; a loaded machine met it, three minutes of walks "
+        "did not. tests/paper/decide_test.cpp tells it alone.",
     ),
 ]

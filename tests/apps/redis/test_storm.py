@@ -20,7 +20,7 @@ from mu.apps.redis import LocalRedis
 from mu.testing import Operation, check_linearizable
 from tests.apps.redis.test_failover import Writers, check
 
-SECONDS: Final = 20.0  # of faults
+SECONDS: Final = 60.0  # of faults
 QUIET: Final = 0.8  # seconds at most between two of them
 OPERATIONS_PER_KEY: Final = 60  # the check's effort grows with them
 SEED: Final = int(os.environ.get("MU_REDIS_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
