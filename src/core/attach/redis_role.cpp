@@ -2,29 +2,24 @@
 // nothing is half executed.
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <cstddef>
 #include <cstring>
 
 #include "attach/redis_server.hpp"
+#include "protocol/settings.hpp"
 #include "runtime/clock.hpp"
 
 namespace mu::redis {
 namespace {
 
-constexpr std::int64_t kMillisecond = 1'000'000;
-constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;    // of settings that nobody can change by a command
 constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;   // before a tap that failed is tried again
 constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;    // or another one is asked
 constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data has come
 constexpr std::int64_t kNobodyGives = 1'500 * kMillisecond;   // while every other replica was asked several times
-constexpr std::int64_t kConnectTakes = 100 * kMillisecond;    // of redis to the link; on a quiet machine one
 constexpr std::int64_t kConnectAgain = 2'000 * kMillisecond;  // redis tries by itself once a second
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
 constexpr char const* kMarkChannel = "__mu__:at";
@@ -385,107 +380,6 @@ void Server::mark_for_replicas(RedisModuleCtx* context) {
         api::Call(context, "PUBLISH", "!Acc", kMarkChannel, std::to_string(executed).c_str());
     if (reply != nullptr) {
         api::FreeCallReply(reply);
-    }
-}
-
-// --- Fitness --------------------------------------------------------------------------------------------------------
-
-void Server::consider_fitness(RedisModuleCtx* context) {
-    bool fit = false;
-    if (role() == Role::leading) {
-        fit = true;
-    } else if (role() == Role::following) {
-        std::int64_t const now = monotonic_now();
-        bool const connects = link_.feeds() || now - followed_at_ < kConnectTakes;
-        fit = ledger_.view().trusted && connects && now > disarmed_until_ && tap_is_armed(context);
-    } else if (role() == Role::joining) {
-        fit = redeems_.load(std::memory_order_relaxed) && tap_is_armed(context);
-    }
-    if (fit_.exchange(fit, std::memory_order_acq_rel) != fit) {
-        api::Log(context, "notice", "replica %u %s", settings_.replica,
-                 fit ? "is able to lead" : "is not able to lead");
-    }
-    // A snapshot may have come since: then the node's own thread has set it aside, and that stands.
-    mu_stand_aside(node_, !(fit && (ledger_.view().trusted || redeems_.load(std::memory_order_relaxed))));
-}
-
-bool Server::tap_is_armed(RedisModuleCtx* context) {
-    std::int64_t const now = monotonic_now();
-    if (armed_ && now - armed_checked_at_ < kArmedCheck) {
-        return true;
-    }
-    armed_checked_at_ = now;
-    RedisModuleServerInfoData* const info = api::GetServerInfo(context, "persistence");
-    int wrong = 0;
-    armed_ = api::ServerInfoGetFieldSigned(info, "aof_enabled", &wrong) == 1 && wrong == 0 &&
-             api::ServerInfoGetFieldSigned(info, "aof_rewrite_in_progress", &wrong) == 0 &&
-             api::ServerInfoGetFieldSigned(info, "aof_rewrite_scheduled", &wrong) == 0 && wrong == 0;
-    api::FreeServerInfo(context, info);
-    return armed_;
-}
-
-// Clients of SENTINEL subscribe to this.
-void Server::tell_of_leader(RedisModuleCtx* context) {
-    PeerAddress const* const present = leader();
-    if (present == nullptr || present->replica == told_leader_) {
-        return;
-    }
-    PeerAddress const* const before = peer(told_leader_);
-    told_leader_ = present->replica;
-    if (before == nullptr) {
-        return;
-    }
-    std::string const text = settings_.service + " " + before->host + " " + std::to_string(before->port) + " " +
-                             present->host + " " + std::to_string(present->port);
-    RedisModuleString* const channel = api::CreateString(context, "+switch-master", 14);
-    RedisModuleString* const message = api::CreateString(context, text.data(), text.size());
-    api::PublishMessage(context, channel, message);
-    api::FreeString(context, channel);
-    api::FreeString(context, message);
-}
-
-// --- The control thread ---------------------------------------------------------------------------------------------
-
-// A reign begins when this replica leads and redis could: it is proposed here, because that may take its time.
-void Server::propose_reign() {
-    RecordHead head{RecordKind::reign, settings_.replica, 0, 0, 0};
-    while (head.reign == 0) {
-        if (getrandom(&head.reign, sizeof head.reign, 0) != sizeof head.reign) {
-            return;
-        }
-    }
-    ledger_.begin_reign(head.reign);
-    mu_outcome const outcome = mu_execute(node_, &head, sizeof head, settings_.timeout_ns, nullptr);
-    if (outcome != MU_OK && outcome != MU_NOT_LEADER) {
-        api::Log(nullptr, "notice", "replica %u: its reign does not begin yet: %s", settings_.replica,
-                 mu_outcome_text(outcome));
-    }
-}
-
-void Server::control() {
-    constexpr std::int64_t kTickSettled = 100 * kMillisecond;
-    constexpr std::int64_t kTick = 10 * kMillisecond;
-    while (!stopping_.load(std::memory_order_acquire)) {
-        if (settings_.parent != 0 && getppid() != settings_.parent) {
-            kill(getpid(), SIGTERM);
-        }
-        Role const present = role();
-        bool const fit = fit_.load(std::memory_order_acquire);
-        bool const settled = fit && (present == Role::following || present == Role::leading);
-        if (mu_leads(node_)) {
-            bool const able = fit && (present == Role::following || redeems_.load(std::memory_order_acquire));
-            if (able && !ledger_.awaits_writer()) {
-                propose_reign();
-                wake();
-            }
-            std::this_thread::sleep_for(std::chrono::nanoseconds(kTick));
-        } else {
-            static_cast<void>(mu_wait_until_leading(node_, settled ? kTickSettled : kTick));
-            if (mu_leads(node_) && fit) {
-                continue;
-            }
-        }
-        wake();
     }
 }
 

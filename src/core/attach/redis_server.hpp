@@ -105,6 +105,7 @@ private:
     [[nodiscard]] PeerAddress const* choose_donor();
     void mark_for_replicas(RedisModuleCtx* context);
     void consider_fitness(RedisModuleCtx* context);
+    [[nodiscard]] bool is_last_resort() noexcept;
     [[nodiscard]] bool tap_is_armed(RedisModuleCtx* context);
     void tell_of_leader(RedisModuleCtx* context);
     void replicate_from(RedisModuleCtx* context, std::string const& host, int port);
@@ -166,6 +167,7 @@ private:
     bool armed_ = false;
     std::int64_t disarmed_until_ = 0;
     std::uint32_t told_leader_ = 0;
+    std::int64_t leaderless_since_ = 0;  // while in doubt
 };
 
 // The one of this process.
