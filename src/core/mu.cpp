@@ -13,6 +13,7 @@
 
 #include "runtime/clock.hpp"
 #include "runtime/dedicated.hpp"
+#include "runtime/fabric_choice.hpp"
 #include "runtime/node.hpp"
 
 struct mu_bytes {
@@ -66,14 +67,23 @@ private:
     std::atomic<std::uint64_t> sequence_{0};
 };
 
+std::string text_or(char const* given, char const* otherwise) { return given != nullptr ? given : otherwise; }
+
+mu::FabricChoice fabric_of(mu_options const& given) {
+    return {text_or(given.fabric, "shm"),
+            text_or(given.registry, ""),
+            text_or(given.rdma_device, ""),
+            static_cast<int>(given.rdma_port),
+            given.rdma_gid_index != nullptr ? *given.rdma_gid_index : -1,
+            static_cast<int>(given.rdma_mtu)};
+}
+
 mu::NodeOptions options_of(mu_options const& given) {
     if (given.struct_bytes != sizeof(mu_options) || given.cluster == nullptr || given.members == nullptr) {
         throw std::invalid_argument("mu_options wants struct_bytes = sizeof(mu_options), cluster and members.");
     }
-    if (given.fabric != nullptr && std::strcmp(given.fabric, "shm") != 0) {
-        throw std::invalid_argument(std::string("Fabric ") + given.fabric + " is not built in; use \"shm\".");
-    }
     mu::NodeOptions options;
+    options.verbs = mu::verbs_if_chosen(fabric_of(given));
     mu::Settings& settings = options.settings;
     if (given.dedicated_cores) {
         options.cores = mu::Cores::dedicated;

@@ -69,7 +69,7 @@ typedef struct mu_options {
     uint32_t replica_id;
     uint32_t const* members; /* all replicas' ids, this one's included */
     size_t member_count;
-    char const* fabric;      /* NULL: "shm" */
+    char const* fabric;      /* "shm" or "verbs"; NULL: "shm" */
     char const* directory;   /* of the segments; NULL: /dev/shm */
     uint64_t log_bytes;      /* the ring: a power of two; 0: 1 MiB */
     bool dedicated_cores;    /* a core for every thread: spin */
@@ -80,6 +80,12 @@ typedef struct mu_options {
     /* On shared cores: how long a follower sleeps between two looks at a busy log; 0: 50. Each look costs processor
      * time that the leader may lack. */
     uint32_t follower_nap_us;
+    /* The fabric "verbs": several hosts with RDMA devices. It wants a registry, where the replicas find each other. */
+    char const* registry;          /* its address, "host" or "host:port" */
+    char const* rdma_device;       /* by its name; NULL: the first with an active port */
+    uint32_t rdma_port;            /* of the device; 0: the first active one */
+    uint32_t rdma_mtu;             /* bytes; 0: what is active */
+    int32_t const* rdma_gid_index; /* which address of the port; NULL, or negative: RoCE v2 over IPv4 if there is one */
 } mu_options;
 
 /* Brings a replica up. NULL: mu_last_error says why, and nothing of a running cluster was changed. */

@@ -91,6 +91,11 @@ std::string Server::start() {
     options.member_count = members.size();
     options.fabric = settings_.fabric.c_str();
     options.directory = settings_.directory.c_str();
+    options.registry = settings_.registry.c_str();
+    options.rdma_device = settings_.rdma_device.c_str();
+    options.rdma_port = settings_.rdma_port;
+    options.rdma_mtu = settings_.rdma_mtu;
+    options.rdma_gid_index = &settings_.rdma_gid_index;
     options.log_bytes = settings_.log_bytes;
     options.dedicated_cores = settings_.dedicated_cores;
     options.idle_commit_off = settings_.commit_idle_us == 0;

@@ -19,6 +19,11 @@ struct ModuleSettings {
     std::uint32_t replica = 0;
     std::string fabric = "shm";
     std::string directory = "/dev/shm";
+    std::string registry;  // this and the following: as in mu_options
+    std::string rdma_device;
+    std::uint32_t rdma_port = 0;
+    std::int32_t rdma_gid_index = -1;  // -1: whichever is chosen
+    std::uint32_t rdma_mtu = 0;
     std::uint64_t log_bytes = 8U << 20U;
     bool dedicated_cores = false;
     std::uint32_t commit_idle_us = 100;  // 0: off

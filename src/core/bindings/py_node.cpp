@@ -10,6 +10,7 @@
 #include "runtime/bench.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/dedicated.hpp"
+#include "runtime/fabric_choice.hpp"
 
 namespace mu::bindings {
 namespace {
@@ -58,18 +59,9 @@ void override_setting(Settings& settings, std::string const& name, std::int64_t 
 }
 
 NodeOptions options_of(NodeArguments const& arguments) {
-    if (arguments.fabric != "shm" && arguments.fabric != "verbs") {
-        raise_config_error(("Fabric " + arguments.fabric + " is not built in; use \"shm\" or \"verbs\".").c_str());
-    }
     NodeOptions options;
-    if (arguments.fabric == "verbs") {
-        VerbsOptions verbs{nullptr, arguments.rdma_device, arguments.rdma_port, arguments.rdma_gid_index,
-                           arguments.rdma_mtu};
-        if (!arguments.registry.empty()) {
-            verbs.registry = std::make_shared<MemcachedRegistry>(arguments.registry);
-        }
-        options.verbs = std::move(verbs);
-    }
+    options.verbs = verbs_if_chosen({arguments.fabric, arguments.registry, arguments.rdma_device, arguments.rdma_port,
+                                     arguments.rdma_gid_index, arguments.rdma_mtu});
     options.cores = arguments.cores == "dedicated" ? Cores::dedicated : Cores::shared;
     Settings& settings = options.settings;
     if (options.cores == Cores::dedicated) {
@@ -97,14 +89,13 @@ NodeOptions options_of(NodeArguments const& arguments) {
 }  // namespace
 
 PyNode::PyNode(NodeArguments const& arguments, nb::object machine) {
-    NodeOptions const options = options_of(arguments);
     StateMachine* chosen = &native_machine_;
     if (!machine.is_none()) {
         py_machine_ = std::make_unique<PyMachine>(std::move(machine));
         chosen = py_machine_.get();
     }
     try {
-        node_ = std::make_unique<Node>(options, *chosen);
+        node_ = std::make_unique<Node>(options_of(arguments), *chosen);
     } catch (FabricError const& error) {
         raise_fabric_error(error);
     }

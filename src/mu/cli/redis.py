@@ -31,6 +31,10 @@ IdleCommit = Annotated[
 FollowerReads = Annotated[
     str, typer.Option(metavar="refuse|stale", help="Whether followers answer reads, from what they have.")
 ]
+Fabric = Annotated[str, typer.Option(help="How replicas reach each other's memory: shm or verbs.")]
+RdmaDevice = Annotated[
+    str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  [the first active one]")
+]
 RedisOptions = Annotated[list[str] | None, typer.Argument(metavar="[-- REDIS OPTIONS…]")]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -109,6 +113,8 @@ def up(
     binary: Binary = "redis-server",
     idle_commit: IdleCommit = None,
     follower_reads: FollowerReads = "refuse",
+    fabric: Fabric = "shm",
+    rdma_device: RdmaDevice = "",
 ) -> None:
     """Runs servers 1 … n here until Ctrl-C.
 
@@ -123,6 +129,8 @@ def up(
         options=_options(options),
         follower_reads=follower_reads,
         on_message=lambda _, text: say(escape(text)),
+        fabric=fabric,
+        rdma_device=rdma_device,
         **({} if idle is None else {"commit_idle_us": idle}),
     ) as running:
         for each, address in running.addresses.items():

@@ -26,6 +26,7 @@ from mu.apps.redis.options import Address
 from mu.apps.redis.server import SERVER, RedisServer
 from mu.cluster import Cluster
 from mu.errors import NoLeader, ReplicaDown
+from mu.registry import Registry
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class LocalRedis:
         options: further options of redis's.
         follower_reads: see RedisServer.
         on_message: called with a server's id and what Mu says in its log.
-        cluster: keys of Cluster.
+        cluster: keys of Cluster. With fabric="verbs" and no registry they get one of their own.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LocalRedis:
         self._clients: dict[int, Any] = {}
         self._stopped: set[int] = set()
         self._paused: set[int] = set()
+        self._registry: Registry | None = None
         self.files: Path | None = None
 
     # --- Its life ---------------------------------------------------------------------------------------------
@@ -88,6 +90,9 @@ class LocalRedis:
         place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self.files = Path(tempfile.mkdtemp(prefix="mu-redis-", dir=place))
         self.cluster = Cluster.load(self.cluster, directory=str(self.files))
+        if self.cluster.fabric == "verbs" and not self.cluster.registry:
+            self._registry = Registry(port=0)
+            self.cluster = Cluster.load(self.cluster, registry=self._registry.address)
         atexit.register(self.close)
         try:
             for each in self.cluster.replicas:
@@ -136,6 +141,9 @@ class LocalRedis:
         for server in self._servers.values():
             server.close()
         self._servers.clear()
+        if self._registry is not None:
+            self._registry.close()
+            self._registry = None
         if self.files is not None:
             fabric.clean(self.cluster.directory, self.cluster.name)
             shutil.rmtree(self.files, ignore_errors=True)

@@ -34,6 +34,7 @@ from mu.cluster import Cluster
 from mu.errors import CannotStart, ConfigError
 
 SERVER: Final = "redis-server"
+START_TIMEOUT: Final = 60.0  # seconds for a server to listen, on a busy (or emulated) machine
 STOP_TIMEOUT: Final = 10.0  # seconds for a server to end by itself, before it is killed
 WORDS_KEPT: Final = 40  # lines of redis's log, for the message when it does not start
 OURS: Final = re.compile(r"[*#.-] <(?:mu|module)> (?P<text>.*)$")
@@ -140,7 +141,7 @@ class RedisServer:
                 return value
         return ""
 
-    def start(self, timeout: float = 20.0) -> None:
+    def start(self, timeout: float = START_TIMEOUT) -> None:
         """Starts the process and waits until it listens.
 
         Raises:
@@ -155,7 +156,8 @@ class RedisServer:
         self._listens = False
         self._words.clear()
         command = self.command_line(self._directory)
-        # A session of its own: Ctrl-C is for the parent, which then ends it in order.
+        # A session of its own: Ctrl-C is for the parent, which then ends it in order. And redis forks, after which
+        # an older kernel gives it other pages than those that its RDMA device uses, unless libibverbs is told.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -164,6 +166,7 @@ class RedisServer:
             text=True,
             errors="replace",
             start_new_session=True,
+            env={"RDMAV_FORK_SAFE": "1", **os.environ},
         )
         assert self._process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
