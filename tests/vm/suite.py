@@ -66,7 +66,8 @@ SUITES = [
         hosts=MOST_HOSTS,
     ),
     Suite("faults", ("env", "MU_FAULTS_FABRIC=verbs", "MU_FAULTS_SECONDS=30", *PYTEST, *FAULTS)),
-    Suite("network", (*PYTEST, "tests/verbs")),
+    Suite("network", (*PYTEST, "tests/verbs/test_network.py")),
+    Suite("redis", (*PYTEST, "tests/verbs/test_redis.py")),
 ]
 
 

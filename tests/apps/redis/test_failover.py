@@ -35,6 +35,11 @@ class Writers:
         sentinel: Any = self._servers.sentinel(socket_timeout=0.5)
         options: dict[str, Any] = {"socket_timeout": 0.5, "retry": Retry(ConstantBackoff(0.01), 0)}
         client: Any = sentinel.master_for(self._servers.cluster.name, **options)
+        self._write(number, client)
+        for each in (client, *sentinel.sentinels):  # an error may keep them alive, and with them their sockets
+            each.close()
+
+    def _write(self, number: int, client: Any) -> None:
         i = 0
         while not self._stopping.is_set():
             i += 1
