@@ -230,7 +230,7 @@ int info_command(Context context, Words words, int count) {
                                       "\r\nmu_accepts_writes:" + (server()->accepts() ? "1" : "0") +
                                       "\r\nmu_batches:" + std::to_string(view.batches) +
                                       "\r\nmu_executed:" + std::to_string(view.executed) +
-                                      "\r\nmu_trusted:" + (view.trusted ? "1" : "0") + "\r\n");
+                                      "\r\nmu_trusted:" + (server()->holds_data() ? "1" : "0") + "\r\n");
     }
     return api::ReplyWithVerbatimString(context, text.data(), text.size());
 }

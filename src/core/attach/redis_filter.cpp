@@ -171,8 +171,8 @@ void joining(Context context, std::string const& name) {
 }
 
 bool reads_are_refused(std::string const& name) {
-    return !server()->settings().stale_reads && !touches_no_data(name) &&
-           !server()->is_from_link(descriptor_read_last());
+    bool const answers = server()->settings().stale_reads && server()->brought_up();  // else there is nothing yet
+    return !answers && !touches_no_data(name) && !server()->is_from_link(descriptor_read_last());
 }
 
 }  // namespace

@@ -20,13 +20,14 @@ constexpr std::int64_t kNobodyLeads = 300 * kMillisecond;   // although whoever 
 }  // namespace
 
 void Server::consider_fitness(RedisModuleCtx* context) {
+    brought_up_ = brought_up_ || has_caught_up();
     bool fit = false;
     if (role() == Role::leading) {
         fit = true;
     } else if (role() == Role::following) {
         std::int64_t const now = monotonic_now();
         bool const connects = link_.feeds() || now - followed_at_ < kConnectTakes;
-        fit = ledger_.view().trusted && connects && now > disarmed_until_ && tap_is_armed(context);
+        fit = holds_data() && connects && now > disarmed_until_ && tap_is_armed(context);
     } else if (role() == Role::joining) {
         fit = redeems_.load(std::memory_order_relaxed) && tap_is_armed(context);
     }
@@ -37,6 +38,16 @@ void Server::consider_fitness(RedisModuleCtx* context) {
     // A snapshot may have come since: then the node's own thread has set it aside, and that stands.
     bool const able = fit && (ledger_.view().trusted || redeems_.load(std::memory_order_relaxed));
     mu_stand_aside(node_, !(able || is_last_resort()));
+}
+
+// A fresh redis is empty until its engine is admitted and it has executed what had been decided by then; or it joins.
+bool Server::has_caught_up() noexcept {
+    Ledger::View const view = ledger_.view();
+    if (role() != Role::following || !view.trusted || !status().admitted) {
+        return false;
+    }
+    catches_up_to_ = catches_up_to_.value_or(view.batches);
+    return view.executed >= *catches_up_to_;
 }
 
 // Only a leader's next decision tells a redis in doubt what became of its batch. If all that could lead are in doubt

@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,6 +68,9 @@ public:
     [[nodiscard]] Role role() const noexcept { return role_.load(std::memory_order_relaxed); }
     [[nodiscard]] bool frozen() const noexcept { return frozen_; }
     [[nodiscard]] bool may_be_copied() const noexcept;
+    // Whether redis holds what the batches up to a known one make.
+    [[nodiscard]] bool holds_data() const { return brought_up_ && ledger_.view().trusted; }
+    [[nodiscard]] bool brought_up() const noexcept { return brought_up_; }
     // Whether this descriptor is redis's connection to what it replicates: the link, or a donor.
     [[nodiscard]] bool is_from_link(int descriptor) const noexcept;
     // MU.AT came over redis's link.
@@ -105,6 +109,7 @@ private:
     [[nodiscard]] PeerAddress const* choose_donor();
     void mark_for_replicas(RedisModuleCtx* context);
     void consider_fitness(RedisModuleCtx* context);
+    [[nodiscard]] bool has_caught_up() noexcept;
     [[nodiscard]] bool is_last_resort() noexcept;
     [[nodiscard]] bool tap_is_armed(RedisModuleCtx* context);
     void tell_of_leader(RedisModuleCtx* context);
@@ -168,6 +173,8 @@ private:
     std::int64_t disarmed_until_ = 0;
     std::uint32_t told_leader_ = 0;
     std::int64_t leaderless_since_ = 0;  // while in doubt
+    bool brought_up_ = false;            // redis has held once what had been decided when its engine was admitted
+    std::optional<std::uint64_t> catches_up_to_;
 };
 
 // The one of this process.

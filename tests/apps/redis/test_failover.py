@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -143,6 +144,25 @@ def test_a_node_joins_while_writes_go_on(fresh: Callable[..., LocalRedis]) -> No
     check(servers, writers)
     assert int(servers.client(victim).info("keyspace")["db0"]["keys"]) > 20_000
     assert "takes the data of replica" in servers.log(victim)
+
+
+def test_an_empty_server_answers_no_reads(fresh: Callable[..., LocalRedis]) -> None:
+    """A restarted follower answers reads with what was decided, or not at all: never out of its empty beginning."""
+    servers = fresh(follower_reads="stale")
+    leader = servers.settle()
+    servers.connect(leader).set("key", "value")
+    victim = next(each for each in servers.cluster.replicas if each != leader)
+    servers.kill(victim)
+    servers.restart(victim)
+    seen = []
+
+    def answers() -> bool:
+        with contextlib.suppress(redis.RedisError):
+            seen.append(servers.connect(victim).get("key"))
+        return bool(seen)
+
+    servers.wait(answers, PATIENCE, "It did not come back")
+    assert set(seen) <= {b"value", "value"}
 
 
 def test_a_leader_gives_its_data_if_nobody_else_can(fresh: Callable[..., LocalRedis]) -> None:
