@@ -120,28 +120,40 @@ bool asleep(pid_t thread) {
     return state != std::string::npos && text[state + 2] == 'S';
 }
 
+constexpr Nanoseconds kFarTooLong = 3'600'000'000'000;
+
+// Puts a thread to sleep on `plane` and rings once. False if something else, like the news of a peer that has just been
+// found, had ended the sleep before: then the ring showed nothing.
+bool one_ring_ends_a_sleep(ShmFabric& peer, Plane plane, Driver& driver) {
+    std::uint32_t const ticket = peer.ticket(plane);
+    std::atomic<pid_t> sleeper = 0;
+    std::atomic<bool> ended = false;
+    std::thread thread([&] {
+        sleeper = ::gettid();
+        peer.wait(plane, ticket, kFarTooLong);
+        ended = true;
+    });
+    while (!ended && (sleeper == 0 || !asleep(sleeper))) {
+        std::this_thread::yield();
+    }
+    bool const slept = !ended;
+    driver.channel().ring(2, plane);
+    thread.join();
+    return slept;
+}
+
 TEST_CASE("One ring wakes a plane of a peer that sleeps, and a ring before the sleep is not lost") {
     ShmWorld world(2);
     Driver driver(world, 1);
     REQUIRE(driver.connect(2));
     ShmFabric& peer = world.endpoint(2);
-    constexpr Nanoseconds kFarTooLong = 3'600'000'000'000;
     for (Plane const plane : {Plane::replication, Plane::background, Plane::learner}) {
         std::uint32_t const before = peer.ticket(plane);
         driver.channel().ring(2, plane);
         CHECK(peer.ticket(plane) != before);
         peer.wait(plane, before, kFarTooLong);  // comes back at once
-        std::uint32_t const ticket = peer.ticket(plane);
-        std::atomic<pid_t> sleeper = 0;
-        std::thread thread([&] {
-            sleeper = ::gettid();
-            peer.wait(plane, ticket, kFarTooLong);
-        });
-        while (sleeper == 0 || !asleep(sleeper)) {
-            std::this_thread::yield();
+        while (!one_ring_ends_a_sleep(peer, plane, driver)) {
         }
-        driver.channel().ring(2, plane);
-        thread.join();
     }
 }
 
