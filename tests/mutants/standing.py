@@ -44,6 +44,16 @@ MUTANTS = [
         Edit(FOLLOWERS, "if (now >= follower.retry_at) {", "if (follower.retry_at == 0) {"),
     ),
     liveness(
+        "held-but-not-counted",
+        "What a follower that is asked again holds of the tenure is counted, though its acknowledgement was lost.",
+        Edit(FOLLOWERS, "follower.accepted = follower.cursor.offset;", "follower.accepted = 0;"),
+    ),
+    liveness(
+        "broken-connection-unnoticed",
+        "A follower to which a connection has broken is asked again.",
+        Edit(FOLLOWERS, "!counts || (follower.stage != Follower::Stage::idle && !connected(replica))", "!counts"),
+    ),
+    liveness(
         "commit-never-carried",
         "An idle leader appends an empty slot that carries the commit offset.",
         Edit(REPLICATOR, "bool const carry = idle &&", "bool const carry = false && idle &&"),

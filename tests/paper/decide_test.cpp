@@ -275,6 +275,27 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("A follower whose acknowledgements are lost is asked again, and what its log holds of the tenure counts") {
+    for (Revocation const revocation : revocations()) {
+        Formed cluster({.revocation = revocation});
+        REQUIRE(cluster.propose(1, "a") == Outcome::ok);
+        cluster.land(1, 1);
+        cluster.lose(1, 2);
+        cluster.land_and_deny(1, 3);
+        cluster.replica(1).advance();
+        REQUIRE_FALSE(cluster.decided(1));
+        Offset const tail = cluster.replicator(1).tail();
+        cluster.pass(cluster.replica(1).settings().joiner_retry);
+        cluster.step_replication(1);
+        cluster.teach(1, 3);
+        cluster.step_replication(1);
+        CHECK(cluster.decided(1));
+        CHECK(cluster.replicator(1).tail() ==
+              tail);  // no slot is spent on it: a ring full of such ones would stay full
+        CHECK(cluster.history(1) == Commands{"a"});
+    }
+}
+
 TEST_CASE("The confirmed followers grow: one that granted late counts towards the majority like the others") {
     Formed cluster({.replicas = 5});
     REQUIRE(cluster.take_over(2, {3, 4}));

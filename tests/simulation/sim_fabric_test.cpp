@@ -243,6 +243,25 @@ TEST_CASE("A write that fails after its effect is in memory, is reported as fail
     CHECK_FALSE(bench.next(1).success);
 }
 
+TEST_CASE("A connection that breaks fails what is pending and what is posted, until the channel connects anew") {
+    Bench bench(manual());
+    Tenure const tenure = bench.grant(2, 1, 1);
+    auto const bytes = words(1, 1);
+    bench.write(1, 2, Region::log, 0, bytes);
+    bench.world.disconnect(bench.queue(1, 2));
+    CHECK(bench.channel(1).connected(2) == 0);
+    bench.write(1, 2, Region::background, 0, bytes);
+    bench.world.deliver_all();
+    CHECK_FALSE(bench.next(1).success);
+    CHECK_FALSE(bench.next(1).success);
+    REQUIRE(bench.channel(1).connect(2));
+    bench.channel(1).begin_tenure(2, tenure, bench.world.fabric(2).permit(tenure, bench.keeper));
+    bench.write(1, 2, Region::log, 0, bytes);
+    bench.world.deliver_all();
+    CHECK(bench.next(1).success);
+    CHECK(word(bench.log(2), 0) == 1);
+}
+
 TEST_CASE("Permit carries the kept range over, also around the end of the ring, and marks its end") {
     Bench bench(manual());
     bench.grant(2, 1, 1);

@@ -215,4 +215,22 @@ TEST_CASE("a deposed leader whose undecided slots its successor replaces execute
     CHECK(parade.same_histories());
 }
 
+TEST_CASE("a leader with a full ring notices that the connection broke by which it learns what followers apply") {
+    Parade parade(3);  // walk 10325: with nothing to write nothing failed, and it waited for ever
+    parade.settle();
+    parade.decide(10);
+    parade.crash(3);  // of the last majority nobody is dropped for being slow
+    parade.world.report_gone(3);
+    parade.decide(10);
+    parade.frozen[2] = true;
+    while (parade.propose(1, parade.next) == Outcome::ok)
+        ++parade.next;
+    REQUIRE(parade.propose(1, parade.next) == Outcome::no_room);
+    parade.world.disconnect(parade.world.queue_of(1, Plane::learner, 2));
+    parade.frozen = {};
+    parade.decide(10);
+    CHECK(parade.until([&] { return parade.all_applied(); }));
+    CHECK(parade.same_histories());
+}
+
 }  // namespace mu::simulation

@@ -142,6 +142,8 @@ public:
     bool land(QueueId queue);               // whole; then the completion can be polled
     bool fail(QueueId queue);               // nothing more of it lands; it completes with failure
     bool fail_after_effect(QueueId queue);  // it lands, but its writer is told that it failed
+    // The connection breaks: what is pending fails, and so does what is posted until the channel connects anew.
+    void disconnect(QueueId queue);
     // Lands `words` more words and leaves the rest pending. First the first word, last the last; those between, and
     // those of a read or of a world without ordered writes, in the order of addresses if the seed is 0, and otherwise
     // in one drawn from the seed. When all words have landed, only the judgement and the completion are pending.

@@ -128,6 +128,13 @@ bool SimWorld::fail(QueueId queue) {
     return true;
 }
 
+void SimWorld::disconnect(QueueId queue) {
+    MU_ASSERT(queues_[queue].route().writer != queues_[queue].route().target);  // nobody loses sight of himself
+    while (fail(queue)) {
+    }
+    queues_[queue].disconnect();
+}
+
 bool SimWorld::land_partly(QueueId queue_id, std::size_t words, std::uint64_t order_seed) {
     if (!can_land(queue_id)) return false;
     SimQueue& queue = queues_[queue_id];

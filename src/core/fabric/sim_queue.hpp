@@ -118,6 +118,7 @@ public:
         connected_ = incarnation;
         begin_tenure(Tenure{}, 0);  // a tenure is granted by one incarnation and dies with it
     }
+    void disconnect() noexcept { connected_ = 0; }
     void begin_tenure(Tenure const& tenure, std::uint64_t key) noexcept {
         tenure_ = tenure;
         key_ = key;

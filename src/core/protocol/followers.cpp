@@ -18,8 +18,10 @@ void Replicator::tend_followers(Nanoseconds now) {
 
 void Replicator::tend_follower(ReplicaId replica, Nanoseconds now) {
     Follower& follower = followers_[replica];
-    if (!reachable(replica) || fabric_.peer(replica).incarnation != configuration_.incarnations[replica]) {
-        // Gone, or another incarnation than the one that counts: what it acknowledged is not counted any more.
+    bool const counts = fabric_.peer(replica).incarnation == configuration_.incarnations[replica];
+    if (!reachable(replica) || !counts || (follower.stage != Follower::Stage::idle && !connected(replica))) {
+        // Gone, or another incarnation than the one that counts: what it acknowledged is not counted any more. Or a
+        // connection has broken while nothing was written: nobody would ever learn what it applies.
         if (follower.stage != Follower::Stage::idle) {
             lose(replica, now + settings_.joiner_retry);
         }
@@ -71,6 +73,11 @@ void Replicator::plan_update(ReplicaId replica) {
             return;
         }
         follower.cursor = first_difference(follower, *common);
+        // What it holds of this very tenure it has accepted, whether or not the acknowledgement ever came: its promise
+        // is this tenure's, and whoever takes over finds it there. So it is counted, and no slot has to be spent on it.
+        if (follower.cursor.previous == tenure_.proposal) {
+            follower.accepted = follower.cursor.offset;
+        }
     }
     follower.stage = Follower::Stage::updating;
     rebuild_writers();
@@ -138,7 +145,6 @@ void Replicator::update(ReplicaId replica) {
     }
     if (follower.cursor.offset == tail_.offset) {
         follower.stage = Follower::Stage::confirmed;
-        nudge_ = true;
         rebuild_writers();
     }
 }

@@ -371,7 +371,7 @@ void Replicator::abort() {
 }
 
 // An idle leader appends one empty slot, so that followers execute the last command too; never two without new work
-// between. A follower that was just confirmed begins to count with the next slot: that may have to be made.
+// between.
 void Replicator::carry_commit_when_idle(Nanoseconds now) {
     if (tail_.offset != tail_seen_) {
         tail_seen_ = tail_.offset;
@@ -383,9 +383,7 @@ void Replicator::carry_commit_when_idle(Nanoseconds now) {
     bool const carry = idle && commit_written_ < work_end_ && decided_ == tail_.offset;
     // Nobody can apply, and so make room, before he knows what is decided.
     bool const blocked = blocked_since_ != 0 && commit_written_ < std::min(decided_, work_end_);
-    bool const nudge = nudge_ && decided_ < tail_.offset;
-    if ((carry || blocked || nudge) && enough_confirmed() && make_room(kSlotAlignment, 0)) {
-        nudge_ = false;
+    if ((carry || blocked) && enough_confirmed() && make_room(kSlotAlignment, 0)) {
         append_slot(SlotKind::empty, {}, {});
     }
 }

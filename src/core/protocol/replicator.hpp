@@ -129,6 +129,8 @@ public:
     [[nodiscard]] bool reachable(ReplicaId replica) const noexcept;
     // The lowest offset from which followers can still be taught out of one's own log.
     [[nodiscard]] Offset lowest_kept() const noexcept;
+    // Whether what is posted to `replica` can arrive there.
+    [[nodiscard]] bool connected(ReplicaId replica) const noexcept;
     // Adds the record that gives a restarted member its new incarnation, decided without it.
     Outcome append_admission(ReplicaId replica, Incarnation incarnation);
     void abort();
@@ -223,7 +225,6 @@ private:
     Offset decided_ = 0;
     Offset commit_written_ = 0;
     Offset work_end_ = 0;  // of the last slot that followers should come to execute
-    bool nudge_ = false;   // a follower was confirmed: a new slot makes its log count
     Offset tail_seen_ = 0;
     Nanoseconds tail_moved_at_ = 0;
     Position adopted_from_;   // where one's own chain was first changed by the adoption

@@ -35,6 +35,12 @@ bool Replicator::reachable(ReplicaId replica) const noexcept {
     return state.incarnation != 0 && !state.gone;
 }
 
+// Connections may break by themselves, one by one.
+bool Replicator::connected(ReplicaId replica) const noexcept {
+    Incarnation const present = fabric_.peer(replica).incarnation;
+    return log_.connected(replica) == present && side_.connected(replica) == present;
+}
+
 void Replicator::ask(ReplicaId replica, Nanoseconds now) {
     Follower& follower = followers_[replica];
     Incarnation const present = fabric_.peer(replica).incarnation;

@@ -13,6 +13,7 @@ void Walk::quiet_steps(std::uint64_t most, std::function<bool()> const& enough) 
     for (std::uint64_t i = 0; i < most && judge_.content() && !enough(); ++i) {
         trouble_ = 0;
         slow_links_ = {};
+        denied_links_ = {};
         ++step_;
         now_ += static_cast<Nanoseconds>(dice_.below(kTick));
         one_step();
@@ -192,10 +193,19 @@ void Walk::time_out_cut_operations() {
     }
 }
 
+// One plane of somebody has to connect to somebody else anew.
+void Walk::break_some() {
+    ReplicaId const writer = any();
+    ReplicaId const target = any();
+    auto const plane = static_cast<Plane>(dice_.below(kPlanes));
+    if (writer != target && cluster_.alive(writer)) disconnect(cluster_.world.queue_of(writer, plane, target));
+}
+
 // A minority is dead, stopped or cut off, and stays so: the others must decide more than a ring holds.
 bool Walk::limp() {
     static constexpr int kRounds = 6000;
     static constexpr int kTimeOutRounds = 10;
+    static constexpr int kBreakingRounds = 500;
     static constexpr std::uint64_t kCommands = 80;
     std::size_t const minority = cluster_.size() - majority_of(cluster_.size());
     if (minority == 0) return true;
@@ -206,6 +216,7 @@ bool Walk::limp() {
         calm_round();
         client_step();
         if (round % kTimeOutRounds == 0) time_out_cut_operations();
+        if (plan_.breaks && round < kBreakingRounds && dice_.one_in(kTimeOutRounds)) break_some();
     }
     if (judge_.acknowledged() < enough) judge_.fail("not live: a minority has failed, and the others do not go on");
     return judge_.content();

@@ -52,6 +52,8 @@ WalkPlan WalkPlan::of(std::uint64_t seed, std::uint64_t steps, std::size_t repli
     plan.stop_every = dice.of(kStopEvery);
     plan.ambushes = dice.one_in(4);
     plan.limps = dice.one_in(3);
+    plan.denials = dice.one_in(3);
+    plan.breaks = dice.one_in(3);
     if (steps != 0) plan.steps = steps;
     if (replicas != 0) plan.cluster.replicas = replicas;
     return plan;

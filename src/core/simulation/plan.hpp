@@ -31,6 +31,8 @@ struct WalkPlan {
     std::uint64_t stop_every = 0;  // of the moments inside steps, one in so many stops its replica there; 0: none
     bool ambushes = false;         // faults lie in wait for the moments that chance seldom meets (ambush.cpp)
     bool limps = false;            // in the end, a minority fails once more
+    bool breaks = false;           // connections break, too
+    bool denials = false;          // on some links, for a while, whatever is written lands and is never acknowledged
 
     // Everything from the seed; steps and replicas as asked for, if they are.
     [[nodiscard]] static WalkPlan of(std::uint64_t seed, std::uint64_t steps = 0, std::size_t replicas = 0);

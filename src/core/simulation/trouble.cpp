@@ -10,8 +10,19 @@ using Kind = WalkEvent::Kind;
 
 // --- Operations -----------------------------------------------------------------------------------------------------
 
+namespace {
+
+bool own(SimRoute const& route) noexcept { return route.writer == route.target; }
+
+}  // namespace
+
 bool Walk::stuck_link(SimRoute const& route) const noexcept {
     return ((slow_links_[route.writer] >> route.target) & 1U) != 0;
+}
+
+bool Walk::denied(SimQueue const& queue) const noexcept {
+    SimRoute const& route = queue.route();
+    return ((denied_links_[route.writer] >> route.target) & 1U) != 0 && queue.front().kind != Operation::read;
 }
 
 void Walk::move_operation() {
@@ -22,10 +33,17 @@ void Walk::move_operation() {
                           ? !dice_.one_in(plan_.orphan_factor)
                           : stuck_link(world.queue(queue).route()) && !dice_.one_in(plan_.slow_factor);
     if (lazy) return;
+    if (denied(world.queue(queue))) {
+        note_operation(Kind::fail_after, queue);
+        world.fail_after_effect(queue);
+        return;
+    }
     std::uint64_t const draw = dice_.below(1000);
     if (draw < plan_.torn_in_1000 && world.words_left(queue) > 1) {
         note_operation(Kind::tear, queue);
         world.land_partly(queue, 1 + dice_.below(world.words_left(queue)), dice_.next());
+    } else if (draw < plan_.torn_in_1000 + trouble_ && plan_.breaks && !own(world.queue(queue).route())) {
+        disconnect(queue);
     } else if (draw < plan_.torn_in_1000 + 4 * trouble_) {
         note_operation(Kind::fail, queue);
         world.fail(queue);
@@ -76,12 +94,24 @@ void Walk::weather() {
     trouble_ = young ? 0 : dice_.below(plan_.trouble + 1);
     cluster_.world.vouch_runnable(any(), dice_.one_in(2));
     slow_links_ = {};
+    deny_some(young);
     if (dice_.one_in(3)) {
         calm_down();
         return;
     }
     for (std::uint64_t i = dice_.below(cluster_.size() + 1); i > 0 && !young; --i)
         slow_links_[any()] |= 1U << any();
+}
+
+// This weather lasts: what it wears out, it wears out slowly.
+void Walk::deny_some(bool young) {
+    if (!plan_.denials || young || !dice_.one_in(6)) return;
+    denied_links_ = {};
+    if (dice_.one_in(2)) return;
+    ReplicaId const writer = victim();
+    auto const everybody = static_cast<std::uint32_t>((1ULL << (cluster_.size() + 1)) - 1);
+    std::uint32_t const others = everybody & ~(1U << writer);
+    denied_links_[writer] = dice_.one_in(2) ? others : others & static_cast<std::uint32_t>(dice_.next());
 }
 
 void Walk::calm_down() {
@@ -247,6 +277,12 @@ void Walk::cut(ReplicaId from, ReplicaId to) {
     cluster_.world.cut(from, to);
 }
 
+void Walk::disconnect(QueueId queue) {
+    SimRoute const& route = cluster_.world.queue(queue).route();
+    note(Kind::disconnect, route.writer, route.target, static_cast<std::uint64_t>(route.plane));
+    cluster_.world.disconnect(queue);
+}
+
 void Walk::heal(ReplicaId from, ReplicaId to) {
     note(Kind::heal, from, to);
     cluster_.world.heal(from, to);
@@ -256,6 +292,7 @@ void Walk::heal_everything() {
     calm_down();
     discover_all();
     slow_links_ = {};
+    denied_links_ = {};
 }
 
 void Walk::discover_all() {

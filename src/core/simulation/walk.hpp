@@ -37,6 +37,7 @@ struct WalkEvent {
         fail,
         fail_after,
         permit_land,
+        disconnect,
         cut,
         heal,
         crash,
@@ -158,6 +159,7 @@ private:
     void discover_some();
     void discover_all();
     void weather();
+    void deny_some(bool young);
     void calm_down();
     [[nodiscard]] ReplicaId victim();
     void in_permit(ReplicaId id);
@@ -173,6 +175,8 @@ private:
     void forget_a_grant(ReplicaId requester, ReplicaId granter, ReplicaId leader);
     void go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaId leader, ReplicaId witness);
     bool recover();
+    void break_some();
+    void disconnect(QueueId queue);
     bool limp();
     void cripple(ReplicaId id);
     void time_out_cut_operations();
@@ -187,6 +191,8 @@ private:
     [[nodiscard]] bool admitted(ReplicaId id) const;
     [[nodiscard]] ReplicaId any() noexcept { return static_cast<ReplicaId>(1 + dice_.below(cluster_.size())); }
     [[nodiscard]] bool stuck_link(SimRoute const& route) const noexcept;
+    // Whether what the front of `queue` writes is never acknowledged.
+    [[nodiscard]] bool denied(SimQueue const& queue) const noexcept;
     void note(WalkEvent::Kind kind, ReplicaId replica, std::uint64_t a = 0, std::uint64_t b = 0);
     void note_operation(WalkEvent::Kind kind, QueueId queue);
     void keep(WalkEvent const& event);
@@ -199,7 +205,8 @@ private:
     std::uint64_t step_ = 0;
     std::uint64_t trouble_ = 0;
     std::array<Life, kMaxReplicas> lives_;
-    std::array<std::uint32_t, kMaxReplicas> slow_links_{};  // bit by target
+    std::array<std::uint32_t, kMaxReplicas> slow_links_{};    // bit by target
+    std::array<std::uint32_t, kMaxReplicas> denied_links_{};  // bit by target
     std::array<SessionClient, 3> sessions_;
     std::uint64_t next_command_ = 1;
     std::vector<WalkEvent> remembered_;
