@@ -1,8 +1,13 @@
-"""What a suite said of each of its tests."""
+"""One run of a suite: what it said of each of its tests."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -25,3 +30,26 @@ class Outcome:
     def missing(self, plain: Outcome) -> set[str]:
         """What was run on a plain server, and not here."""
         return (plain.passed | plain.failed.keys()) - self.passed - self.failed.keys()
+
+
+def run_to_end(
+    command: Sequence[str], tree: Path, log: Path, limit: float, variables: Mapping[str, str] | None = None
+) -> Outcome:
+    """Runs a suite in its tree, at most `limit` seconds; what it prints goes to `log`. No test has been read yet."""
+    outcome = Outcome()
+    began = time.monotonic()
+    environment = {**os.environ, **(variables or {})}
+    with log.open("w") as to:
+        # In a session of its own: what the suite starts must not take this terminal, or its Ctrl-C.
+        process = subprocess.Popen(
+            command, cwd=tree, stdout=to, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            outcome.broken = f"not at its end after {limit:.0f} s"
+        finally:
+            process.kill()
+            process.wait()
+    outcome.seconds = time.monotonic() - began
+    return outcome

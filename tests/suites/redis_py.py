@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
 from mu.apps.redis import Address
-from tests.suites.outcome import Outcome
+from tests.suites.outcome import Outcome, run_to_end
 
 FILES: Final = ("commands", "pipeline", "pubsub", "scripting", "lock", "monitor", "function", "encoding")
 NUMBERS: Final = re.compile(r"0x[0-9a-f]+")
@@ -42,18 +39,7 @@ def run(
     command += [f"--redis-url=redis://{address}/0", "-m", "not redismod and not onlycluster and not ssl"]
     command += [f"--deselect={name}" for name in left_out]
     command += [f"tests/test_{name}.py" for name in names or FILES]
-    outcome = Outcome()
-    began = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
-    with log.open("w") as to:
-        process = subprocess.Popen(command, cwd=tree, stdout=to, stderr=subprocess.STDOUT, env=environment)
-        try:
-            process.wait(limit)
-        except subprocess.TimeoutExpired:
-            outcome.broken = f"not at its end after {limit:.0f} s"
-            process.kill()
-            process.wait()
-    outcome.seconds = time.monotonic() - began
+    outcome = run_to_end(command, tree, log, limit, {"PYTHONPATH": str(tree)})
     if report.exists():
         read(report, outcome)
     elif not outcome.broken:

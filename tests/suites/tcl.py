@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from mu.apps.redis import Address
 from mu.apps.redis.local import free_ports
-from tests.suites.outcome import Outcome
+from tests.suites.outcome import Outcome, run_to_end
 
 BELOW_BASE: Final = 32  # there the suite's own two processes meet
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -46,17 +44,7 @@ def run(
     command = ["tclsh", "tests/test_helper.tcl", "--host", address.host, "--port", str(address.port), "--durable"]
     command += ["--skipfile", str(skipped), "--baseport", str(free_ports(1)[0] + BELOW_BASE)]
     command += [part for unit in units for part in ("--single", unit)]
-    outcome = Outcome()
-    began = time.monotonic()
-    with log.open("w") as to:
-        process = subprocess.Popen(command, cwd=tree, stdout=to, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            process.wait(limit)
-        except subprocess.TimeoutExpired:
-            outcome.broken = f"not at its end after {limit:.0f} s"
-            process.kill()
-            process.wait()
-    outcome.seconds = time.monotonic() - began
+    outcome = run_to_end(command, tree, log, limit)
     text = log.read_text(errors="replace")
     parse(text, outcome)
     if not outcome.broken and "The End" not in text:
