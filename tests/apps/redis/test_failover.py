@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -253,16 +252,3 @@ def test_clients_without_a_reply_under_way_stay(fresh: Callable[..., LocalRedis]
     servers.settle()
     assert idle.client_id() == identity
     assert len(set(servers.digests().values())) == 1
-
-
-def test_fail_over_is_quick(fresh: Callable[..., LocalRedis]) -> None:
-    """A client that asks again at once writes within a second of the leader's death."""
-    servers = fresh()
-    leader = servers.settle()
-    sentinel: Any = servers.sentinel()
-    client: Any = sentinel.master_for(servers.cluster.name, retry=Retry(ConstantBackoff(0.001), 0))
-    client.set("a", 1)
-    servers.kill(leader)
-    began = time.monotonic()
-    servers.wait(lambda: succeeds(lambda: client.set("a", 2)), 20, "Nobody took over")
-    assert time.monotonic() - began < 5  # a busy machine: what it takes is measured by the bench
