@@ -67,7 +67,7 @@ TEST_CASE("ledger: the parts of a batch count together, or not at all") {
 
 TEST_CASE("ledger: what the local redis did itself is not fed to it") {
     Ledger ledger(1);
-    ledger.begin_reign(kOurs);
+    REQUIRE(ledger.begin_reign(kOurs));
     CHECK_FALSE(ledger.ready_to_write());
     CHECK(begin(ledger, kOurs));
     CHECK(ledger.ready_to_write());
@@ -83,7 +83,7 @@ TEST_CASE("ledger: it is ready to write only when all before it is executed") {
     Ledger ledger(1);
     CHECK(begin(ledger, kTheirs));
     CHECK(batch(ledger, kTheirs, 1));
-    ledger.begin_reign(kOurs);
+    REQUIRE(ledger.begin_reign(kOurs));
     CHECK(begin(ledger, kOurs));
     CHECK(ledger.awaits_writer());
     CHECK_FALSE(ledger.ready_to_write());
@@ -93,7 +93,7 @@ TEST_CASE("ledger: it is ready to write only when all before it is executed") {
 
 TEST_CASE("ledger: a batch in doubt is decided when it comes, and lost when another reign begins before it") {
     Ledger ledger(1);
-    ledger.begin_reign(kOurs);
+    REQUIRE(ledger.begin_reign(kOurs));
     CHECK(begin(ledger, kOurs));
     CHECK(batch(ledger, kOurs, 1));
     CHECK(ledger.verdict(2) == Verdict::pending);
@@ -142,13 +142,56 @@ TEST_CASE("ledger: a snapshot helps who lacks only a few batches, and makes redi
 
 TEST_CASE("ledger: a snapshot may come between two parts of a batch") {
     Ledger leader(1);
-    leader.begin_reign(kOurs);
+    REQUIRE(leader.begin_reign(kOurs));
     CHECK(begin(leader, kOurs));
     CHECK(leader.apply(record({RecordKind::part, 1, kOurs, 1, 0}, "a")));
     Ledger other(2);
     CHECK(other.restore(snapshot_of(leader)));
     CHECK(other.apply(record({RecordKind::last_part, 1, kOurs, 1, 1}, "b")));
     CHECK(fed(other, 0) == "ab");
+}
+
+TEST_CASE("ledger: what the local redis did itself is fed to the data that it takes in place of its own") {
+    Ledger ledger(1);
+    REQUIRE(ledger.begin_reign(kOurs));
+    CHECK(begin(ledger, kOurs));
+    CHECK(batch(ledger, kOurs, 1, "a"));
+    ledger.distrust();  // its second batch is under way, and it does not wait for its fate
+    CHECK(batch(ledger, kOurs, 2, "b"));
+    CHECK(begin(ledger, kTheirs));
+    CHECK(batch(ledger, kTheirs, 1, "c"));
+    CHECK(ledger.trust(1));  // as somebody else's data are who has not executed more
+    CHECK(fed(ledger, 1) == "bc");
+}
+
+TEST_CASE("ledger: a redis that writes keeps its reign, and so does one whose reign waits for it") {
+    Ledger ledger(1);
+    CHECK(ledger.start_writing() == 0);
+    REQUIRE(ledger.begin_reign(kOurs));
+    CHECK(ledger.begin_reign(kOurs + 1));  // nothing has come of the one before
+    REQUIRE(ledger.begin_reign(kOurs));
+    CHECK(begin(ledger, kOurs));
+    CHECK_FALSE(ledger.begin_reign(kOurs + 1));
+    CHECK(ledger.start_writing() == kOurs);
+    CHECK(batch(ledger, kOurs, 1));
+    CHECK_FALSE(ledger.begin_reign(kOurs + 1));
+    ledger.stop_writing();
+    CHECK(ledger.begin_reign(kOurs + 1));
+}
+
+TEST_CASE("ledger: a redis that was brought to all that counts, and no more, is redeemed by a reign of its own") {
+    Ledger ledger(1);
+    CHECK(begin(ledger, kTheirs));
+    CHECK(batch(ledger, kTheirs, 1));
+    ledger.distrust();
+    REQUIRE(ledger.begin_reign(kOurs));
+    CHECK_FALSE(ledger.redeem(1));  // that reign is not in force
+    CHECK(begin(ledger, kOurs));
+    CHECK_FALSE(ledger.redeem(0));  // somebody has decided more since
+    CHECK(ledger.redeem(1));
+    CHECK(ledger.view().trusted);
+    CHECK(ledger.view().executed == 1);
+    CHECK(ledger.ready_to_write());
 }
 
 TEST_CASE("ledger: a redis that is not trusted is fed nothing") {

@@ -340,13 +340,20 @@ void Takeover<S>::decide(State& state, int t) const {
     }
 }
 
-// A follower was dropped and comes back: grant at the same proposal, read, compare, write from the first difference.
+// A follower was dropped and comes back: grant at the same proposal, read, compare, write from the first difference. What
+// it holds of the tenure up to there it has accepted.
 template <class S>
 void Takeover<S>::rejoin(State& state, int t, int replica) const {
     Replica& acceptor = state.replicas[replica];
+    Tenure const& tenure = state.tenures[t];
+    int const same = first_difference(acceptor.log, tenure);
+    Byte const held = same > 0 && tenure.chain[same - 1].proposal() == t + 1 ? byte(same) : Byte{0};
     acceptor.word = byte(t + 1);
-    acceptor.seen_by[t] = Target{Follower::open, acceptor.incarnation, 0, 0};
+    acceptor.seen_by[t] = Target{Follower::open, acceptor.incarnation, held, held};
     --state.rejoins_left;
+    if (held != 0) {
+        decide(state, t);
+    }
 }
 
 template <class S>

@@ -61,6 +61,12 @@ TEST_CASE("Whoever learns before the lowest id that the cluster is formed does n
     CHECK(cluster.replicator(2).takeovers() + cluster.replicator(3).takeovers() == 0);
 }
 
+TEST_CASE("Nobody waits for ever for a lower id that lives and never becomes able to lead") {
+    Cluster cluster;
+    cluster.replica(1).shared().aside.store(true);
+    CHECK(cluster.run_until([&] { return cluster.replicator(2).leading(); }));
+}
+
 TEST_CASE("The lowest eligible live id leads, and leads again when it comes back (paper 5.1)") {
     Cluster cluster;
     cluster.form();

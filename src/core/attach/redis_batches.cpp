@@ -156,6 +156,7 @@ void Server::doubt(Fate fate) {
     lost_ = std::move(batch_);
     batch_ = OwnedBytes{};
     become(Role::doubting);
+    leaderless_since_ = monotonic_now();
     break_backlogged();
     wake();
 }

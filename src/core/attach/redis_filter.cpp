@@ -65,6 +65,8 @@ void config(Context context) {
         {"save", ""},
         {"replica-serve-stale-data", "no"},
         {"slave-serve-stale-data", "no"},
+        {"replica-ignore-maxmemory", "yes"},
+        {"slave-ignore-maxmemory", "yes"},
         {"replica-read-only", "yes"},
         {"slave-read-only", "yes"},
         {"repl-diskless-sync", "no"},
@@ -95,8 +97,8 @@ void config(Context context) {
 }
 
 void debug(Context context) {
-    static std::unordered_set<std::string> const loses{"reload", "loadaof", "restart", "crash-and-recover",
-                                                       "replicate"};
+    static std::unordered_set<std::string> const loses{"reload",    "loadaof",  "restart",       "crash-and-recover",
+                                                       "replicate", "populate", "change-repl-id"};
     if (loses.contains(lower(argument(context, 1)))) {
         refuse(context, Refusal::bypasses_log);
     }
@@ -118,6 +120,15 @@ void script(Context context) {
     }
 }
 
+// By this channel a leader tells a redis that copies it where it stands.
+constexpr std::string_view kMarkChannel = "__mu__:at";
+
+void publish(Context context) {
+    if (argument(context, 1) == kMarkChannel) {
+        refuse(context, Refusal::own_channel);
+    }
+}
+
 void replica(Context context) {
     if (!server()->may_be_copied()) {
         refuse(context, Refusal::not_copied);
@@ -132,10 +143,10 @@ using Look = void (*)(Context);
 
 std::unordered_map<std::string_view, Look> const& looked_at() {
     static std::unordered_map<std::string_view, Look> const table{
-        {"config", config},   {"debug", debug},     {"module", module},  {"eval", script},        {"eval_ro", script},
-        {"script", script},   {"function", script}, {"role", role},      {"info", info},          {"wait", wait},
-        {"replicaof", never}, {"slaveof", never},   {"failover", never}, {"bgrewriteaof", never}, {"cluster", never},
-        {"psync", replica},   {"sync", replica},
+        {"config", config},   {"debug", debug},     {"module", module},   {"eval", script},        {"eval_ro", script},
+        {"script", script},   {"function", script}, {"role", role},       {"info", info},          {"wait", wait},
+        {"replicaof", never}, {"slaveof", never},   {"failover", never},  {"bgrewriteaof", never}, {"cluster", never},
+        {"psync", replica},   {"sync", replica},    {"publish", publish},
     };
     return table;
 }
@@ -161,7 +172,7 @@ void joining(Context context, std::string const& name) {
         return;
     }
     if (here.is_from_link(descriptor_read_last())) {
-        if (name == "publish" && argument(context, 1) == "__mu__:at") {
+        if (name == "publish" && argument(context, 1) == kMarkChannel) {
             put(context, 0, "MU.AT");
             api::CommandFilterArgDelete(context, 1);
         }
@@ -171,7 +182,7 @@ void joining(Context context, std::string const& name) {
 }
 
 bool reads_are_refused(std::string const& name) {
-    bool const answers = server()->settings().stale_reads && server()->brought_up();  // else there is nothing yet
+    bool const answers = server()->settings().stale_reads && server()->holds_data();
     return !answers && !touches_no_data(name) && !server()->is_from_link(descriptor_read_last());
 }
 
@@ -189,6 +200,8 @@ char const* refusal_text(Refusal refusal) noexcept {
             return "ERR Refused by Mu: redis.set_repl hides effects from the replicas; let all effects replicate.";
         case Refusal::not_copied:
             return "NOMASTERLINK This replica's data may not be copied now; ask another replica.";
+        case Refusal::own_channel:
+            return "ERR Refused by Mu: the channel __mu__:at is its own.";
         case Refusal::stale_reads:
             return "READONLY This replica follows, and followers here do not answer reads either; ask the leader.";
     }
@@ -199,17 +212,16 @@ void filter_command(Context context) {
     Server& here = *server();
     here.command_comes();
     bool const accepts = here.accepts();
-    // Nothing in a batch is looked at: the leader's filter has seen the commands that it came of.
-    if (!accepts && here.role() == Role::following && here.is_from_link(descriptor_read_last())) {
-        return;
-    }
+    // A batch was allowed by the leader's filter, so this passes. But what a client has sent behind a command that blocked it
+    // is executed in the middle of a batch, and looks as if it came with that: it must not get round the table below.
+    bool const in_batch = !accepts && here.role() == Role::following && here.is_from_link(descriptor_read_last());
     std::string_view const given = argument(context, 0);
     // Nothing that is looked at has three letters, and GET and SET are most of what comes.
-    if (accepts && given.size() == 3) {
+    if ((accepts || in_batch) && given.size() == 3) {
         return;
     }
     std::string const name = lower(given);
-    if (!accepts) {
+    if (!accepts && !in_batch) {
         if (here.role() == Role::joining) {
             joining(context, name);
         } else if (here.role() == Role::following) {
@@ -219,8 +231,8 @@ void filter_command(Context context) {
         } else if (!touches_no_data(name)) {
             refuse(context, Refusal::not_leading);
         }
-        if (argument(context, 0).starts_with("MU.REFUSE")) {
-            return;
+        if (argument(context, 0).starts_with("MU.")) {
+            return;  // it is ours now
         }
     }
     auto const found = looked_at().find(name);

@@ -15,6 +15,7 @@ enum class Refusal : int {
     setting,
     hidden_effects,
     not_copied,
+    own_channel,
     stale_reads,
 };
 [[nodiscard]] char const* refusal_text(Refusal refusal) noexcept;

@@ -37,13 +37,18 @@ void Server::consider_fitness(RedisModuleCtx* context) {
     }
     // A snapshot may have come since: then the node's own thread has set it aside, and that stands.
     bool const able = fit && (ledger_.view().trusted || redeems_.load(std::memory_order_relaxed));
-    mu_stand_aside(node_, !(able || is_last_resort()));
+    bool const last_resort = is_last_resort();  // asked each time: it counts for how long nobody has led
+    mu_stand_aside(node_, !able && !last_resort);
 }
 
 // A fresh redis is empty until its engine is admitted and it has executed what had been decided by then; or it joins.
 bool Server::has_caught_up() noexcept {
+    // In this order: what the engine's snapshot brought is in the view of whoever finds it admitted.
+    if (role() != Role::following || !status().admitted) {
+        return false;
+    }
     Ledger::View const view = ledger_.view();
-    if (role() != Role::following || !view.trusted || !status().admitted) {
+    if (!view.trusted) {
         return false;
     }
     catches_up_to_ = catches_up_to_.value_or(view.batches);
@@ -107,7 +112,9 @@ void Server::propose_reign() {
             return;
         }
     }
-    ledger_.begin_reign(head.reign);
+    if (!ledger_.begin_reign(head.reign)) {
+        return;
+    }
     mu_outcome const outcome = mu_execute(node_, &head, sizeof head, settings_.timeout_ns, nullptr);
     if (outcome != MU_OK && outcome != MU_NOT_LEADER) {
         api::Log(nullptr, "notice", "replica %u: its reign does not begin yet: %s", settings_.replica,

@@ -70,16 +70,15 @@ void Ledger::count(bool own, std::unique_lock<std::mutex>& lock) {
     Batch const batch{batches_, std::make_shared<OwnedBytes const>(std::move(arriving_))};
     arriving_ = OwnedBytes{};
     remember(batch);
-    if (!own) {
-        feed(batch);
-        hold_back(lock);
-        return;
-    }
-    own_counted_ = in_reign_;
-    if (trusted_) {
+    own_counted_ = own ? in_reign_ : own_counted_;
+    if (own && trusted_) {
         executed_ = batches_;
         trim(executed_);
+        return;
     }
+    // What the local redis did itself it lacks, too, once it takes another one's data instead.
+    feed(batch);
+    hold_back(lock);
 }
 
 void Ledger::remember(Batch batch) {
@@ -172,10 +171,26 @@ bool Ledger::restore(std::span<std::byte const> snapshot) {
     return trusted_;
 }
 
-void Ledger::begin_reign(std::uint64_t reign) {
+bool Ledger::begin_reign(std::uint64_t reign) {
     std::lock_guard const lock(mutex_);
+    bool const has_one = own_reign_ != 0 && reign_ == own_reign_ && in_reign_ == 0;
+    if (writes_ || has_one) {
+        return false;
+    }
     own_reign_ = reign;
     own_counted_ = 0;
+    return true;
+}
+
+std::uint64_t Ledger::start_writing() {
+    std::lock_guard const lock(mutex_);
+    writes_ = own_reign_ != 0 && reign_ == own_reign_ && in_reign_ == 0;
+    return writes_ ? own_reign_ : 0;
+}
+
+void Ledger::stop_writing() {
+    std::lock_guard const lock(mutex_);
+    writes_ = false;
 }
 
 bool Ledger::ready_to_write() const {

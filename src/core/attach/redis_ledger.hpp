@@ -41,7 +41,13 @@ public:
     bool restore(std::span<std::byte const> snapshot);
 
     // --- The local redis as the one that writes ---
-    void begin_reign(std::uint64_t reign);
+    // Names the reign that is about to be proposed. False, and nothing changes, if one that nothing has counted in yet is in
+    // force already, or the local redis writes in one: its batches are known by it.
+    [[nodiscard]] bool begin_reign(std::uint64_t reign);
+    // The local redis begins to write: the reign in which it does, or 0 if its own is not in force (any more).
+    [[nodiscard]] std::uint64_t start_writing();
+    // It does so no longer, and nothing that it wrote is in doubt.
+    void stop_writing();
     // Whether the reign that begin_reign named is in force, nothing has counted in it yet, and the local redis has
     // executed all before it.
     [[nodiscard]] bool ready_to_write() const;
@@ -99,6 +105,7 @@ private:
     // The local redis's.
     std::uint64_t own_reign_ = 0;
     std::uint64_t own_counted_ = 0;  // batches of own_reign_ that have counted
+    bool writes_ = false;            // the local redis, in own_reign_
     std::deque<Batch> feed_;
     std::size_t feed_bytes_ = 0;
     std::uint64_t base_ = 0;

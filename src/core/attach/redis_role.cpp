@@ -33,6 +33,27 @@ bool succeeds(RedisModuleCtx* context, char const* command, char const* first, c
     return good;
 }
 
+// Of one end of a connection; negative if it has none.
+int port_of(int descriptor, int (*end)(int, sockaddr*, socklen_t*)) noexcept {
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    if (end(descriptor, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
+        (address.ss_family != AF_INET && address.ss_family != AF_INET6)) {
+        return -1;
+    }
+    in_port_t port = 0;  // at the same place for both families
+    std::memcpy(&port, reinterpret_cast<char const*>(&address) + offsetof(sockaddr_in, sin_port), sizeof port);
+    return ntohs(port);
+}
+
+int listening_port(RedisModuleCtx* context) {
+    RedisModuleServerInfoData* const info = api::GetServerInfo(context, "server");
+    int wrong = 0;
+    auto const port = static_cast<int>(api::ServerInfoGetFieldSigned(info, "tcp_port", &wrong));
+    api::FreeServerInfo(context, info);
+    return port;
+}
+
 // Others that take this redis's data must not go on with what may never be decided.
 void break_replicas(RedisModuleCtx* context) {
     RedisModuleCallReply* const reply = api::Call(context, "CLIENT", "ccc", "KILL", "TYPE", "replica");
@@ -91,6 +112,7 @@ bool Server::replicate_from_nobody(RedisModuleCtx* context) { return succeeds(co
 // REPLICAOF NO ONE first: redis then takes its own history for the one to be continued, whatever it followed before.
 void Server::replicate_from(RedisModuleCtx* context, std::string const& host, int port) {
     replicated_port_ = port;
+    listens_at_ = listening_port(context);
     know_link(-1);
     if (!replicate_from_nobody(context) ||
         !succeeds(context, "REPLICAOF", host.c_str(), std::to_string(port).c_str())) {
@@ -101,6 +123,7 @@ void Server::replicate_from(RedisModuleCtx* context, std::string const& host, in
 void Server::follow(RedisModuleCtx* context, std::uint64_t number) {
     deposed_ = false;
     frozen_ = false;
+    ledger_.stop_writing();
     link_.shut();
     become(Role::following);
     followed_at_ = monotonic_now();
@@ -142,11 +165,13 @@ void Server::promote(RedisModuleCtx* context) {
 bool Server::begin_writing(RedisModuleCtx* context, std::uint64_t tenure) {
     armed_checked_at_ = 0;
     link_.shut();
-    if (!tap_is_armed(context) || !replicate_from_nobody(context)) {
+    std::uint64_t const reign = ledger_.start_writing();
+    if (reign == 0 || !tap_is_armed(context) || !replicate_from_nobody(context)) {
+        ledger_.stop_writing();
         return false;
     }
     tenure_ = tenure;
-    reign_ = ledger_.view().reign;
+    reign_ = reign;
     batches_ = 0;
     batch_.clear();
     database_ = 0;  // the first batch begins in it
@@ -251,6 +276,7 @@ void Server::begin_join(RedisModuleCtx* context) {
         fit_.store(false, std::memory_order_release);
     }
     ledger_.distrust();
+    ledger_.stop_writing();
     link_.shut();
     frozen_ = false;
     deposed_ = false;
@@ -345,18 +371,13 @@ void Server::stream_is_broken() {
     }
 }
 
+// A client may happen to come from a port of that number, or choose to; but it has come to the port where redis listens.
 bool Server::is_from_link(int descriptor) const noexcept {
     if (descriptor >= 0 && descriptor == known_link()) {
         return true;
     }
-    sockaddr_storage theirs{};
-    socklen_t length = sizeof theirs;
-    if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&theirs), &length) != 0) {
-        return false;
-    }
-    in_port_t port = 0;  // at the same place for both families
-    std::memcpy(&port, reinterpret_cast<char const*>(&theirs) + offsetof(sockaddr_in, sin_port), sizeof port);
-    bool const is = (theirs.ss_family == AF_INET || theirs.ss_family == AF_INET6) && ntohs(port) == replicated_port_;
+    int const theirs = port_of(descriptor, getpeername);
+    bool const is = theirs > 0 && theirs == replicated_port_ && port_of(descriptor, getsockname) != listens_at_;
     if (is) {
         know_link(descriptor);
     }

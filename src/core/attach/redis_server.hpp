@@ -70,7 +70,6 @@ public:
     [[nodiscard]] bool may_be_copied() const noexcept;
     // Whether redis holds what the batches up to a known one make.
     [[nodiscard]] bool holds_data() const { return brought_up_ && ledger_.view().trusted; }
-    [[nodiscard]] bool brought_up() const noexcept { return brought_up_; }
     // Whether this descriptor is redis's connection to what it replicates: the link, or a donor.
     [[nodiscard]] bool is_from_link(int descriptor) const noexcept;
     // MU.AT came over redis's link.
@@ -157,6 +156,7 @@ private:
     bool spoiled_ = false;  // what comes from this donor is of no use any more
     std::size_t donor_ = 0;
     int replicated_port_ = 0;  // what redis replicates, last
+    int listens_at_ = 0;       // redis itself
 
     // A batch that was lost. Redis has executed it, and nothing else but the batches up to lost_at_, while is_intact_.
     OwnedBytes lost_;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -27,10 +28,10 @@ pthread_t main_thread;
 bool is_child = false;  // forked: nothing is tapped there
 int read_last = -1;
 std::atomic<int> link_descriptor{-1};
-std::uint64_t seen = 0;
 std::array<std::atomic<Kind>, kMaxDescriptors> kinds{};
-std::array<std::atomic<bool>, kMaxDescriptors> backlogged{};
-std::atomic<bool> any_backlogged{false};
+// Descriptors of which redis wants to know when they take bytes again: something for them is left of an earlier pass.
+// Of the main thread only.
+std::array<bool, kMaxDescriptors> backlogged{};
 
 bool on_main_thread() noexcept { return !is_child && pthread_equal(pthread_self(), main_thread) != 0; }
 
@@ -57,9 +58,13 @@ Kind classify(int descriptor) noexcept {
     return length > 0 && names_effects({path.data(), static_cast<std::size_t>(length)}) ? Kind::effects : Kind::other;
 }
 
+bool is_tracked(int descriptor) noexcept {
+    return descriptor >= 0 && static_cast<std::size_t>(descriptor) < kMaxDescriptors;
+}
+
 Kind kind_of(int descriptor) noexcept {
-    if (descriptor < 0 || static_cast<std::size_t>(descriptor) >= kMaxDescriptors) {
-        return Kind::unknown;
+    if (!is_tracked(descriptor)) {
+        return classify(descriptor);
     }
     std::atomic<Kind>& kind = kinds[static_cast<std::size_t>(descriptor)];
     Kind known = kind.load(std::memory_order_relaxed);
@@ -68,17 +73,6 @@ Kind kind_of(int descriptor) noexcept {
         kind.store(known, std::memory_order_relaxed);
     }
     return known;
-}
-
-void note_backlog(int descriptor, ssize_t written, std::size_t wanted) noexcept {
-    std::atomic<bool>& behind = backlogged[static_cast<std::size_t>(descriptor)];
-    bool const is = written < 0 || static_cast<std::size_t>(written) < wanted;
-    if (is != behind.load(std::memory_order_relaxed)) {
-        behind.store(is, std::memory_order_relaxed);
-        if (is) {
-            any_backlogged.store(true, std::memory_order_relaxed);
-        }
-    }
 }
 
 bool reply_refused() noexcept {
@@ -103,9 +97,7 @@ ssize_t tapped_write(int descriptor, void const* bytes, std::size_t length) {
     if (on_main_thread() && reply_refused()) {
         return -1;
     }
-    ssize_t const written = write(descriptor, bytes, length);
-    note_backlog(descriptor, written, length);
-    return written;
+    return write(descriptor, bytes, length);
 }
 
 ssize_t tapped_writev(int descriptor, iovec const* parts, int count) {
@@ -115,13 +107,17 @@ ssize_t tapped_writev(int descriptor, iovec const* parts, int count) {
     if (on_main_thread() && reply_refused()) {
         return -1;
     }
-    std::size_t wanted = 0;
-    for (int i = 0; i < count; ++i) {
-        wanted += parts[i].iov_len;
+    return writev(descriptor, parts, count);
+}
+
+// Redis asks to be told of room exactly while it holds a part of a reply back, be it that the socket took no more or that
+// one pass has sent enough. What it then appends leaves in a later pass, which may_reply() does not judge for this one.
+int tapped_epoll_ctl(int epoll, int operation, int descriptor, epoll_event* event) {
+    if (is_tracked(descriptor) && on_main_thread()) {
+        backlogged[static_cast<std::size_t>(descriptor)] =
+            operation != EPOLL_CTL_DEL && event != nullptr && (event->events & EPOLLOUT) != 0;
     }
-    ssize_t const written = writev(descriptor, parts, count);
-    note_backlog(descriptor, written, wanted);
-    return written;
+    return epoll_ctl(epoll, operation, descriptor, event);
 }
 
 ssize_t tapped_read(int descriptor, void* bytes, std::size_t length) {
@@ -135,7 +131,6 @@ int tapped_fdatasync(int descriptor) {
     if (kind_of(descriptor) != Kind::effects || !on_main_thread()) {
         return fdatasync(descriptor);
     }
-    ++seen;
     if (tap_owner->collects()) {
         tap_owner->decide();
     }
@@ -146,9 +141,8 @@ int tapped_close(int descriptor) {
     if (descriptor == link_descriptor.load(std::memory_order_relaxed)) {
         link_descriptor.store(-1, std::memory_order_relaxed);
     }
-    if (descriptor >= 0 && static_cast<std::size_t>(descriptor) < kMaxDescriptors) {
+    if (is_tracked(descriptor)) {
         kinds[static_cast<std::size_t>(descriptor)].store(Kind::unknown, std::memory_order_relaxed);
-        backlogged[static_cast<std::size_t>(descriptor)].store(false, std::memory_order_relaxed);
     }
     return close(descriptor);
 }
@@ -159,12 +153,13 @@ std::string install_tap(TapOwner& owner) {
     tap_owner = &owner;
     main_thread = pthread_self();
     pthread_atfork(nullptr, nullptr, [] { is_child = true; });
-    std::array<attach::Redirection, 5> redirections{{
+    std::array<attach::Redirection, 6> redirections{{
         {"write", reinterpret_cast<void*>(tapped_write)},
         {"fdatasync", reinterpret_cast<void*>(tapped_fdatasync)},
         {"close", reinterpret_cast<void*>(tapped_close)},
         {"read", reinterpret_cast<void*>(tapped_read)},
         {"writev", reinterpret_cast<void*>(tapped_writev)},
+        {"epoll_ctl", reinterpret_cast<void*>(tapped_epoll_ctl)},
     }};
     std::string wrong = attach::redirect(redirections);
     for (attach::Redirection const& each : redirections) {
@@ -182,16 +177,11 @@ int known_link() noexcept { return link_descriptor.load(std::memory_order_relaxe
 void know_link(int descriptor) noexcept { link_descriptor.store(descriptor, std::memory_order_relaxed); }
 
 void break_backlogged() noexcept {
-    if (!any_backlogged.exchange(false, std::memory_order_relaxed)) {
-        return;
-    }
     for (std::size_t descriptor = 0; descriptor < kMaxDescriptors; ++descriptor) {
-        if (backlogged[descriptor].load(std::memory_order_relaxed)) {
+        if (backlogged[descriptor] && kind_of(static_cast<int>(descriptor)) == Kind::socket) {
             shutdown(static_cast<int>(descriptor), SHUT_RDWR);
         }
     }
 }
-
-std::uint64_t batches_seen() noexcept { return seen; }
 
 }  // namespace mu::redis

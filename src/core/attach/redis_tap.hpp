@@ -38,9 +38,8 @@ public:
 // The descriptor that is known to be redis's link; forgotten when it is closed. Negative: unknown.
 [[nodiscard]] int known_link() noexcept;
 void know_link(int descriptor) noexcept;
-// Breaks the connections that still have to take bytes from an earlier pass.
+// Breaks the connections that still have to take bytes from an earlier pass: what redis has appended to those since
+// would leave later, when nobody asks any more whether it may.
 void break_backlogged() noexcept;
-// How many batches have come by; and whether any effects are known to have gone elsewhere.
-[[nodiscard]] std::uint64_t batches_seen() noexcept;
 
 }  // namespace mu::redis

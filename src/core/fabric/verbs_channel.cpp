@@ -42,6 +42,7 @@ bool VerbsChannel::connect(ReplicaId peer) noexcept {
     std::shared_ptr<VerbsLink> found = tools_.peers.link(peer);
     if (found == nullptr) return false;
     Queue& queue = queues_[peer];
+    if (found->broken()) return false;  // until another one takes its place
     if (queue.link == found) return true;
     fail(peer, queue);
     queue.link = std::move(found);

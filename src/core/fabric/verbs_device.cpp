@@ -107,6 +107,7 @@ VerbsDevice::VerbsDevice(VerbsOptions const& options) {
     DeviceList const devices(*library);
     if (devices.all().empty()) refuse(Code::system, "there is no RDMA device here", kMakeOne);
     std::string seen;
+    std::string without_gid;
     for (ibv_device* const device : devices.all()) {
         name_ = library->get_device_name(device);
         seen += (seen.empty() ? "" : ", ") + name_;
@@ -116,10 +117,19 @@ VerbsDevice::VerbsDevice(VerbsOptions const& options) {
             refuse(Code::permission_denied, "device " + name_ + " cannot be opened: " + std::strerror(errno),
                    "Run as a user who may use /dev/infiniband");
         }
-        choose_port(options);
+        try {
+            choose_port(options, without_gid);
+        } catch (FabricError const&) {
+            library->close_device(context_);
+            throw;
+        }
         if (port_ != 0) break;
         library->close_device(context_);
         context_ = nullptr;
+    }
+    if (context_ == nullptr && !without_gid.empty()) {
+        refuse(Code::system, without_gid + " has no GID with index " + std::to_string(options.gid_index),
+               "`mu fabrics` shows which one it would use; leave it out to use that");
     }
     if (context_ == nullptr) {
         refuse(Code::system,
@@ -137,7 +147,7 @@ VerbsDevice::VerbsDevice(VerbsOptions const& options) {
     }
 }
 
-void VerbsDevice::choose_port(VerbsOptions const& options) {
+void VerbsDevice::choose_port(VerbsOptions const& options, std::string& without_gid) {
     VerbsLibrary const& library = VerbsLibrary::get();
     ibv_device_attr device{};
     if (library.query_device(context_, &device) != 0) return;
@@ -149,13 +159,10 @@ void VerbsDevice::choose_port(VerbsOptions const& options) {
             continue;
         }
         int const index = choose_gid(context_, number, found.gid_tbl_len, options.gid_index, gid_);
-        if (index < 0 && options.gid_index >= 0) {
-            refuse(Code::system,
-                   "port " + std::to_string(port) + " of " + name_ + " has no GID with index " +
-                       std::to_string(options.gid_index),
-                   "`mu fabrics` shows which one it would use; leave it out to use that");
+        if (index < 0) {
+            if (options.gid_index >= 0) without_gid = "port " + std::to_string(port) + " of " + name_;
+            continue;  // another one may have it
         }
-        if (index < 0) continue;
         mtu_ = found.active_mtu;
         if (options.mtu != 0) {
             while (mtu_ > IBV_MTU_256 && mtu_bytes(mtu_) > options.mtu) {

@@ -36,7 +36,8 @@ public:
     [[nodiscard]] std::string const& name() const noexcept { return name_; }
 
 private:
-    void choose_port(VerbsOptions const& options);
+    // Of the device that is open; `without_gid` names the last active port that lacks the wanted GID.
+    void choose_port(VerbsOptions const& options, std::string& without_gid);
 
     ibv_context* context_ = nullptr;
     ibv_pd* domain_ = nullptr;

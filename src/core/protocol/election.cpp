@@ -135,10 +135,13 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     if (!shared_.joined.load(std::memory_order_acquire)) {
         eligible = false;
         joined_at_ = now;
+    } else if (load_word(own_.leading) != 0) {
+        // A leader's log has all there is, however far behind it publishes: a crowded processor must not unseat it.
+        eligible = true;
+        must_reach_by_ = 0;
     } else if (now - joined_at_ <= settings_.stale_limit && hears_one_to_wait_for()) {
         eligible = false;
-    } else if (load_word(own_.leading) != 0 || reached >= most_applied()) {
-        // (A leader's log has all there is, however far behind it publishes: a crowded processor must not unseat it.)
+    } else if (reached >= most_applied()) {
         eligible = true;
         must_reach_by_ = 0;
     } else if (must_reach_by_ == 0) {

@@ -73,8 +73,9 @@ void Replicator::plan_update(ReplicaId replica) {
             return;
         }
         follower.cursor = first_difference(follower, *common);
-        // What it holds of this very tenure it has accepted, whether or not the acknowledgement ever came: its promise
-        // is this tenure's, and whoever takes over finds it there. So it is counted, and no slot has to be spent on it.
+        // What it holds of this very tenure it has accepted, whether or not the acknowledgement ever came: it walked its
+        // log up to grant.end itself, under this tenure's promise, so whoever takes over finds that there. It is counted,
+        // and no slot has to be spent on it. (What a leader only reads of a log would prove nothing.)
         if (follower.cursor.previous == tenure_.proposal) {
             follower.accepted = follower.cursor.offset;
         }

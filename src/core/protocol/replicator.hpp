@@ -57,7 +57,7 @@ struct Follower {
     std::uint32_t reads_left = 0;
     OwnedBytes chain;     // ring-shaped
     Position cursor;      // the next slot to teach
-    Offset accepted = 0;  // end of the last slot that succeeded there under this tenure
+    Offset accepted = 0;  // end of the last slot that is known to be there under this tenure
     Offset applied = 0;   // recycling waits for this
 
     // Completions name the grant they were made under, so that a late one of an earlier grant counts for nothing.
@@ -129,8 +129,6 @@ public:
     [[nodiscard]] bool reachable(ReplicaId replica) const noexcept;
     // The lowest offset from which followers can still be taught out of one's own log.
     [[nodiscard]] Offset lowest_kept() const noexcept;
-    // Whether what is posted to `replica` can arrive there.
-    [[nodiscard]] bool connected(ReplicaId replica) const noexcept;
     // Adds the record that gives a restarted member its new incarnation, decided without it.
     Outcome append_admission(ReplicaId replica, Incarnation incarnation);
     void abort();
@@ -161,6 +159,8 @@ private:
 
     // followers.cpp
     void tend_followers(Nanoseconds now);
+    // Whether what is posted to `replica` can arrive there.
+    [[nodiscard]] bool connected(ReplicaId replica) const noexcept;
     void tend_follower(ReplicaId replica, Nanoseconds now);
     void plan_update(ReplicaId replica);
     void update(ReplicaId replica);

@@ -33,7 +33,7 @@ void Walk::move_operation() {
                           ? !dice_.one_in(plan_.orphan_factor)
                           : stuck_link(world.queue(queue).route()) && !dice_.one_in(plan_.slow_factor);
     if (lazy) return;
-    if (denied(world.queue(queue))) {
+    if (denied(world.queue(queue)) && world.can_land(queue)) {
         note_operation(Kind::fail_after, queue);
         world.fail_after_effect(queue);
         return;
@@ -103,7 +103,7 @@ void Walk::weather() {
         slow_links_[any()] |= 1U << any();
 }
 
-// This weather lasts: what it wears out, it wears out slowly.
+// It outlasts several weathers: what it wears out, it wears out slowly.
 void Walk::deny_some(bool young) {
     if (!plan_.denials || young || !dice_.one_in(6)) return;
     denied_links_ = {};

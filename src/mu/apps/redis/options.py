@@ -28,6 +28,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "aof-timestamp-enabled": "no",
     "save": "",
     "replica-serve-stale-data": "no",  # a replica that joins shows nobody what it holds meanwhile
+    "replica-ignore-maxmemory": "yes",  # what is evicted, the leader's effects say
     "replica-read-only": "yes",
     "repl-diskless-sync": "no",  # a diskless one waits up to a second more before the stream goes on
     "repl-timeout": "3600",  # the link is in the same process
@@ -57,6 +58,10 @@ REFUSED: Final[Mapping[str, str]] = {
     "tls-port": "connections between the servers do not speak TLS yet",
     "tls-replication": "connections between the servers do not speak TLS yet",
     "tls-cluster": "connections between the servers do not speak TLS yet",
+    "rename-command": "commands are known by their names",
+    "slave-ignore-maxmemory": "what is evicted, the leader's effects say",
+    "slave-read-only": "followers refuse writes",
+    "slave-serve-stale-data": "a replica that joins shows nobody what it holds meanwhile",
     "io-threads-do-reads": "effects are attributed to one thread",
 }
 
