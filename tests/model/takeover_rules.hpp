@@ -347,7 +347,10 @@ void Takeover<S>::rejoin(State& state, int t, int replica) const {
     Replica& acceptor = state.replicas[replica];
     Tenure const& tenure = state.tenures[t];
     int const same = first_difference(acceptor.log, tenure);
-    Byte const held = same > 0 && tenure.chain[same - 1].proposal() == t + 1 ? byte(same) : Byte{0};
+    bool const of_tenure = same > 0 && tenure.chain[same - 1].proposal() == t + 1;
+    // (These mistakes are made where a follower begins to be written, which is told by nothing being stored yet.)
+    bool const spoils = is(Mistake::rewrite_what_matches) || is(Mistake::terminator);
+    Byte const held = of_tenure && !spoils ? byte(same) : Byte{0};
     acceptor.word = byte(t + 1);
     acceptor.seen_by[t] = Target{Follower::open, acceptor.incarnation, held, held};
     --state.rejoins_left;

@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from mu.apps.redis import LocalRedis
 from tests.apps.redis.frozen import frozen
+from tests.apps.redis.workload import packed
 
 PATIENCE = 90.0  # seconds for what has to happen in the end
 
@@ -72,11 +73,6 @@ class Writers:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def packed(*words: str) -> bytes:
-    """A command as it is sent to a server."""
-    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(each), each.encode()) for each in words)])
 
 
 def received(connection: socket.socket, enough: int | None = None) -> bytes:

@@ -106,7 +106,15 @@ def test_the_file_of_a_full_synchronisation_is_known(fresh: Callable[..., LocalR
 
 @pytest.mark.parametrize(
     "given",
-    [["--appendonly", "no"], ["--appendfsync", "everysec"], ["--replicaof", "a 1"], ["--io-threads", "4"], ["x.conf"]],
+    [
+        ["--appendonly", "no"],
+        ["--appendfsync", "everysec"],
+        ["--replicaof", "a 1"],
+        ["--io-threads", "4"],
+        ["--replica-ignore-maxmemory", "no"],
+        ["--rename-command", "PUBLISH", "tell"],
+        ["x.conf"],
+    ],
     ids=" ".join,
 )
 def test_options_that_disarm_are_refused(given: list[str]) -> None:

@@ -73,3 +73,8 @@ def program(client: Any, key: int, i: int) -> None:
         client.xgroup_create(f"x{key}g", "group", mkstream=True)
     client.xadd(f"x{key}g", {"i": i})
     client.xreadgroup("group", "one", {f"x{key}g": ">"}, count=1)
+
+
+def packed(*words: str) -> bytes:
+    """A command as it is sent to a server."""
+    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(each), each.encode()) for each in words)])

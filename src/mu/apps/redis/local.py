@@ -260,7 +260,8 @@ class LocalRedis:
 
     def digests(self) -> dict[int, str]:
         """DEBUG DIGEST of every server that runs: equal if and only if their data are."""
-        return {each: str(self.client(each).execute_command("DEBUG", "DIGEST")) for each in self.running}
+        told = {each: self.client(each).execute_command("DEBUG", "DIGEST") for each in self.running}
+        return {each: digest.decode() if isinstance(digest, bytes) else digest for each, digest in told.items()}
 
     def wait(self, look: Callable[[], T], timeout: float, otherwise: str) -> T:
         """Calls `look` until it finds something. Raises NoLeader, with `otherwise`, after the timeout."""
