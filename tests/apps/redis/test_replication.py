@@ -92,7 +92,7 @@ def test_what_cannot_be_replicated_is_refused(trio: LocalRedis, command: tuple[A
 
 
 def test_nothing_gets_past_the_filter_behind_a_blocked_command(trio: LocalRedis) -> None:
-    """What a client sends to a follower behind a command that waits is executed amid a batch, and is refused as ever."""
+    """What a client sends to a follower behind a command that waits runs amid a batch, and is refused as ever."""
     follower = next(each for each in trio.running if each != trio.leader())
     address = trio.addresses[follower]
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
