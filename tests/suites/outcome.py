@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -49,7 +51,8 @@ def run_to_end(
         except subprocess.TimeoutExpired:
             outcome.broken = f"not at its end after {limit:.0f} s"
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
             process.wait()
     outcome.seconds = time.monotonic() - began
     return outcome

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mu.apps.redis import Address, LocalRedis
 from mu.apps.redis.bench import (
+    KEY_BYTES,
     KINDS,
     Load,
     Measured,
@@ -52,13 +53,22 @@ def bench(
 
     Examples: mu redis bench puts --baseline; mu redis bench gets 127.0.0.1 6379; mu redis bench puts --clients 50
     """
+    many = clients > 1 or pipeline > 1
     if kind == "failover":
+        if host or many or baseline or wait:
+            raise ConfigError("failover starts three servers of its own: it takes --rounds, and no HOST or other load.")
         with LocalRedis(3, binary=binary) as servers:
-            found = report(Measured(latencies_ns=failovers(servers, rounds)), None)
-        _tell(f"SIGKILL of the leader to the first SET, {rounds} rounds", found, json_file)
+            seen = [Measured(latencies_ns=failovers(servers, rounds))]
+        _tell(f"SIGKILL of the leader to the first SET, {rounds} rounds", report(seen[0], None), json_file)
+        _keep(seen[0], json_file == "-")
         return
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}, failover.")
+    if many and (kind == "mixed" or wait or key_size != KEY_BYTES):
+        raise ConfigError(
+            "With --clients or --pipeline the load is redis-benchmark's: puts or gets, without --wait, "
+            f"with keys of {KEY_BYTES} bytes."
+        )
     load = Load(kind=kind, key_size=key_size, value_size=value_size)
     with contextlib.ExitStack() as stack:
         if host:

@@ -37,6 +37,7 @@ SHARED_MEMORY: Final = Path("/dev/shm")  # the directory made in it is private
 START_TIMEOUT: Final = 90.0  # seconds, for a Python process to start on a busy (or emulated) machine
 ANSWER_GRACE: Final = 2.0  # seconds beyond a call's own timeout until a silent process counts as stuck
 RETRY_PAUSE: Final = 0.001  # seconds between two tries while the leader changes
+ATTEMPT: Final = 5.0  # seconds at one replica, before it is asked again who leads
 
 
 class LocalCluster:
@@ -344,8 +345,10 @@ class LocalCluster:
         deadline = time.monotonic() + seconds
         while True:
             replica = self._leader or self.leader(max(0.0, deadline - time.monotonic()))
+            # One that was cut off waits to be reached again as long as it is given; meanwhile another one may lead.
+            left = min(deadline - time.monotonic(), ATTEMPT)
             try:
-                return call(replica, max(RETRY_PAUSE, deadline - time.monotonic()))
+                return call(replica, max(RETRY_PAUSE, left))
             except (NotLeader, NoMajority, LogFull, ReplicaDown):
                 self._leader = 0
                 if time.monotonic() >= deadline:

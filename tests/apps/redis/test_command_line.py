@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from mu.apps.redis import LocalRedis
@@ -85,4 +86,23 @@ def test_the_bench_measures_fail_overs(tmp_path: Path) -> None:
     command = [MU, "redis", "bench", "failover", "--rounds", "2", "--json", "-"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert 0 < json.loads(done.stdout)["replicated"]["p50_us"] < 5e6
+    assert json.loads(done.stdout)["replicated"]["p50_us"] > 0
+    assert len((tmp_path / "redis-cli.txt").read_text().split()) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mixed", "--clients", "2"],
+        ["puts", "--pipeline", "2", "--wait"],
+        ["gets", "--clients", "2", "--key-size", "8"],
+        ["failover", "127.0.0.1", "6379"],
+        ["failover", "--baseline"],
+    ],
+    ids=" ".join,
+)
+def test_the_bench_refuses_what_it_would_not_measure(words: list[str]) -> None:
+    """Options that one kind of load cannot heed are refused, not ignored."""
+    done = subprocess.run([MU, "redis", "bench", *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "redis-benchmark's" in done.stderr or "failover starts" in done.stderr

@@ -29,9 +29,10 @@ from mu.apps.redis.local import LocalRedis, free_ports
 from mu.apps.redis.options import Address
 from mu.apps.redis.server import SERVER
 from mu.bench import quantiles
-from mu.errors import CannotStart, MuError
+from mu.errors import CannotStart, MuError, NoLeader
 
 KINDS: Final = ("puts", "gets", "mixed")
+KEY_BYTES: Final = 16  # of redis-benchmark's keys
 KEYS: Final = 1000  # different ones
 WARM_UP: Final = 200  # requests
 START_TIMEOUT: Final = 10.0  # seconds
@@ -216,8 +217,10 @@ def failovers(servers: LocalRedis, rounds: int) -> list[int]:
         server = servers.server(leader)
         began = time.perf_counter_ns()
         server.signal(signal.SIGKILL)
+        deadline = time.monotonic() + START_TIMEOUT
         while not any(_succeeds(client) for client in clients):
-            pass
+            if time.monotonic() > deadline:
+                raise NoLeader(f"No server took writes within {START_TIMEOUT:g} s of the leader's death.")
         taken.append(time.perf_counter_ns() - began)
         for client in clients:
             client.close()
