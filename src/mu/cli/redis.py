@@ -109,7 +109,7 @@ def server(
 def up(
     options: RedisOptions = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 3,
-    port: Annotated[int, typer.Option(help="The first one's; the others' follow.")] = 6379,
+    port: Annotated[int, typer.Option(help="The first one's; the others' follow. 0: any that are free.")] = 6379,
     binary: Binary = "redis-server",
     idle_commit: IdleCommit = None,
     follower_reads: FollowerReads = "refuse",
@@ -124,7 +124,7 @@ def up(
     idle = idle_commit_us(idle_commit)
     with LocalRedis(
         n,
-        first_port=port,
+        first_port=port or None,
         binary=binary,
         options=_options(options),
         follower_reads=follower_reads,
@@ -136,7 +136,11 @@ def up(
         for each, address in running.addresses.items():
             say(f"replica [bold]{each}[/bold] listens on {address}, pid {running.server(each).pid}")
         say(f"replica [bold]{running.leader()}[/bold] accepts writes; Ctrl-C ends them all")
-        ended.wait()
+        gone: set[int] = set()
+        while not ended.wait(LOOK_EVERY):
+            for each in sorted({*running.addresses} - {*running.running} - gone):
+                gone.add(each)
+                say(f"replica [bold]{each}[/bold] has ended by itself; a majority of the others goes on")
 
 
 def _options(given: list[str] | None) -> list[str]:

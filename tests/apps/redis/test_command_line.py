@@ -19,6 +19,8 @@ import redis
 
 from mu.apps.redis import LocalRedis
 from mu.apps.redis.local import free_ports
+from mu.cli.redis import idle_commit_us
+from mu.errors import ConfigError
 
 MU = str(Path(sys.executable).with_name("mu"))
 
@@ -54,6 +56,70 @@ def test_one_server_as_the_artifact_starts_it() -> None:
         assert [*Path(directory).iterdir()] == []
 
 
+def said_until(process: subprocess.Popen[str], *wanted: str) -> str:
+    """What a command prints until all of this has been in it."""
+    assert process.stdout is not None
+    said = ""
+    while not all(each in said for each in wanted):
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def test_one_server_as_a_file_describes_it(tmp_path: Path) -> None:
+    """--cluster and --id say which server it is; kill -USR1 has it write its latencies to dump-<id>.txt."""
+    port = free_ports(1)[0]
+    with tempfile.TemporaryDirectory(prefix="mu-redis-", dir="/dev/shm") as directory:
+        described = tmp_path / "cluster.toml"
+        described.write_text(f'name = "described"\nsecret = "s"\nreplicas = [1]\ndirectory = "{directory}"\n')
+        command = [MU, "redis", "server", "--id", "1", "--cluster", str(described), "--port", str(port)]
+        with subprocess.Popen(
+            [*command, "--", "--maxmemory", "50mb"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        ) as process:
+            pid = int(re.findall(r"pid\s+(\d+)", said_until(process, "leads", "pid"))[0])
+            client: Any = redis.Redis(port=port)
+            while client.info("replication")["mu_accepts_writes"] != 1:
+                pass
+            assert client.set("a", 1)
+            assert client.config_get("maxmemory") == {"maxmemory": str(50 << 20)}
+            client.close()
+            os.kill(pid, signal.SIGUSR1)
+            while not (tmp_path / "dump-1.txt").exists() or not (tmp_path / "dump-1.txt").read_text():
+                pass
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+
+
+def test_three_servers_by_one_command() -> None:
+    """`mu redis up` starts them, says where they are and when one ends by itself, and Ctrl-C leaves nothing."""
+    command = [MU, "redis", "up", "-n", "3", "--port", "0", "--follower-reads", "stale", "--idle-commit", "off"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = said_until(process, "accepts writes")
+        ports = [int(each) for each in re.findall(r"listens on\s+127\.0\.0\.1:(\d+)", said)]
+        pids = [int(each) for each in re.findall(r"pid\s+(\d+)", said)]
+        leader: Any = redis.Redis(port=ports[0])
+        follower: Any = redis.Redis(port=ports[1])
+        leader.set("a", 1)
+        while follower.get("a") is None:
+            leader.set("b", 1)  # with the idle commit off, followers learn of a command with the next one
+        leader.close()
+        follower.close()
+        os.kill(pids[2], signal.SIGKILL)
+        said_until(process, "has ended by itself")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert not any(Path(f"/proc/{each}").exists() for each in pids)
+
+
+def test_the_idle_commit_is_off_or_a_time() -> None:
+    """--idle-commit takes off, or microseconds, and nothing else."""
+    assert (idle_commit_us(None), idle_commit_us("off"), idle_commit_us("250")) == (None, 0, 250)
+    for wrong in ("0", "-1", "soon", str(2**31)):
+        with pytest.raises(ConfigError):
+            idle_commit_us(wrong)
+
+
 def test_a_leader_dumps_its_latencies(fresh: Callable[..., LocalRedis]) -> None:
     """`kill -USR1` has a leader write what each batch took, one a line."""
     servers = fresh()
@@ -86,7 +152,9 @@ def test_the_bench_measures_fail_overs(tmp_path: Path) -> None:
     command = [MU, "redis", "bench", "failover", "--rounds", "2", "--json", "-"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["replicated"]["p50_us"] > 0
+    found = json.loads(done.stdout)
+    assert found["replicated"]["p50_us"] > 0
+    assert found["parts"]["until_it_leads_us"] > 0
     assert len((tmp_path / "redis-cli.txt").read_text().split()) == 2
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import redis
@@ -36,6 +39,8 @@ KEY_BYTES: Final = 16  # of redis-benchmark's keys
 KEYS: Final = 1000  # different ones
 WARM_UP: Final = 200  # requests
 START_TIMEOUT: Final = 10.0  # seconds
+LEADS: Final = re.compile(r"^\d+:\w (\d+ \w+ \d+ [\d:.]+) .*replica \d+ leads$", re.MULTILINE)  # in redis's log
+LOG_TICK: Final = 0.001  # seconds
 SVG_BARS: Final = 60
 MISSED: Final = b"-"  # how an error begins
 
@@ -204,8 +209,32 @@ def measure(
     return measured
 
 
-def failovers(servers: LocalRedis, rounds: int) -> list[int]:
-    """Nanoseconds from the leader's SIGKILL to the first SET that succeeds, of a client that knows all the servers."""
+@dataclass(frozen=True)
+class Failover:
+    """What one took, from the leader's SIGKILL."""
+
+    total_ns: int
+    """to the first SET that succeeds, of a client that knows all the servers"""
+    leads_ns: int
+    """to the moment at which a redis said that it leads: elected, everything executed; to a millisecond, as it logs"""
+
+
+def parts(seen: Sequence[Failover]) -> dict[str, float]:
+    """The medians of the two parts of a fail-over, in microseconds."""
+    return {
+        "until_it_leads_us": median(each.leads_ns for each in seen) / 1000,
+        "until_the_first_set_us": median(each.total_ns - each.leads_ns for each in seen) / 1000,
+    }
+
+
+def leads_since(log: str, began: float) -> float | None:
+    """When a server said first, after `began` (seconds since the epoch), that it leads."""
+    said = (datetime.strptime(text, "%d %b %Y %H:%M:%S.%f").timestamp() for text in LEADS.findall(log))
+    return next((moment for moment in said if moment > began - LOG_TICK), None)
+
+
+def failovers(servers: LocalRedis, rounds: int) -> list[Failover]:
+    """Kills the leader again and again, and lets it come back."""
     taken = []
     for number in range(rounds):
         leader = servers.settle()
@@ -215,13 +244,16 @@ def failovers(servers: LocalRedis, rounds: int) -> list[int]:
             client.ping()
         servers.client(leader).set("round", number)
         server = servers.server(leader)
-        began = time.perf_counter_ns()
+        began, killed_at = time.perf_counter_ns(), time.time()
         server.signal(signal.SIGKILL)
         deadline = time.monotonic() + START_TIMEOUT
         while not any(_succeeds(client) for client in clients):
             if time.monotonic() > deadline:
                 raise NoLeader(f"No server took writes within {START_TIMEOUT:g} s of the leader's death.")
-        taken.append(time.perf_counter_ns() - began)
+        total = time.perf_counter_ns() - began
+        led = [leads_since(servers.log(each), killed_at) for each in servers.running if each != leader]
+        leads = min(each for each in led if each is not None) - killed_at
+        taken.append(Failover(total, min(total, max(0, int(leads * 1e9)))))
         for client in clients:
             client.close()
         server.kill()  # it is dead: this tidies up
