@@ -144,12 +144,12 @@ void Replayer::publish() noexcept {
         published_ = applied.offset;
         store_position(own_.applied, applied);
     }
-    publish(own_.fuo, std::max(decided_, applied.offset));
-    publish(own_.chain_end, std::max(scan_.offset, applied.offset));
+    store_if_new(own_.fuo, std::max(decided_, applied.offset));
+    store_if_new(own_.chain_end, std::max(scan_.offset, applied.offset));
 }
 
 // Peers poll these lines: nothing is stored there that they know.
-void Replayer::publish(std::uint64_t& cell, Offset offset) noexcept {
+void Replayer::store_if_new(std::uint64_t& cell, Offset offset) noexcept {
     if (load_word(cell) != offset) {
         store_word(cell, offset);
     }

@@ -38,7 +38,7 @@ public:
 
 private:
     void publish_if_far() noexcept;
-    static void publish(std::uint64_t& cell, Offset offset) noexcept;
+    static void store_if_new(std::uint64_t& cell, Offset offset) noexcept;
     // A step is a bounded piece of work, so that heartbeats and requests are never kept waiting for long.
     static constexpr int kSlotsPerStep = 256;
     // Slots come from another core's cache: those of a backlog are fetched so many bytes ahead.
