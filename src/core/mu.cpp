@@ -15,6 +15,7 @@
 #include "runtime/dedicated.hpp"
 #include "runtime/fabric_choice.hpp"
 #include "runtime/node.hpp"
+#include "runtime/tuning.hpp"
 
 struct mu_bytes {
     mu::OwnedBytes& to;
@@ -105,6 +106,7 @@ mu::NodeOptions options_of(mu_options const& given) {
     if (given.stall_limit_ms != 0) {
         settings.stall_limit = given.stall_limit_ms * mu::kMillisecond;
     }
+    mu::tune(settings, text_or(given.tuning, ""));
     options.endpoint.cluster = given.cluster;
     options.endpoint.cluster_key = given.cluster_key;
     options.endpoint.replica = given.replica_id;

@@ -86,6 +86,7 @@ typedef struct mu_options {
     uint32_t rdma_port;            /* of the device; 0: the first active one */
     uint32_t rdma_mtu;             /* bytes; 0: what is active */
     int32_t const* rdma_gid_index; /* which address of the port; NULL, or negative: RoCE v2 over IPv4 if there is one */
+    char const* tuning; /* of the core's settings, in ns, as "stale_limit=50000000,…"; rarely needed; NULL: nothing */
 } mu_options;
 
 /* Brings a replica up. NULL: mu_last_error says why, and nothing of a running cluster was changed. */

@@ -12,7 +12,9 @@ namespace mu::redis {
 namespace {
 
 constexpr std::size_t kLatenciesKept = 1U << 20U;
-constexpr std::int64_t kConfirmTimeout = 50'000'000;  // ns; a leader that cannot tell for so long is none
+// ns; a leader that cannot tell for so long is none. A thread may wait as long for a processor on a crowded machine
+// (Settings::starved_limit) without that anybody else takes over.
+constexpr std::int64_t kConfirmTimeout = 250'000'000;
 constexpr std::string_view kSelect = "*2\r\n$6\r\nSELECT\r\n";
 
 std::string_view text_of(std::span<std::byte const> bytes) noexcept {

@@ -103,6 +103,7 @@ std::string Server::start() {
     options.idle_commit_off = settings_.commit_idle_us == 0;
     options.commit_idle_us = settings_.commit_idle_us;
     options.stall_limit_ms = settings_.stall_limit_ms;
+    options.tuning = settings_.tuning.c_str();
     options.follower_nap_us = kFollowerNapMicroseconds;
     options.stands_aside = true;  // until redis has shown that it can
     node_ = mu_open(&options, &machine);

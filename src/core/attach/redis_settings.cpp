@@ -59,6 +59,7 @@ std::string take_setting(ModuleSettings& settings, std::string const& text) {
         {"dedicated_cores", [&] { return parse(value, settings.dedicated_cores); }},
         {"commit_idle_us", [&] { return parse(value, settings.commit_idle_us); }},
         {"stall_limit_ms", [&] { return parse(value, settings.stall_limit_ms); }},
+        {"tuning", [&] { return parse(value, settings.tuning); }},
         {"timeout_ns", [&] { return parse(value, settings.timeout_ns); }},
         {"stale_reads", [&] { return parse(value, settings.stale_reads); }},
         {"service", [&] { return parse(value, settings.service); }},

@@ -28,6 +28,7 @@ struct ModuleSettings {
     bool dedicated_cores = false;
     std::uint32_t commit_idle_us = 100;  // 0: off
     std::uint32_t stall_limit_ms = 500;
+    std::string tuning;                       // as in mu_options
     std::int64_t timeout_ns = 1'000'000'000;  // of one batch: so long redis may stand still
     bool stale_reads = false;                 // followers answer reads, from what they have executed
     std::string service = "mu";               // the name that clients ask SENTINEL for

@@ -11,6 +11,7 @@
 #include "runtime/clock.hpp"
 #include "runtime/dedicated.hpp"
 #include "runtime/fabric_choice.hpp"
+#include "runtime/tuning.hpp"
 
 namespace mu::bindings {
 namespace {
@@ -24,38 +25,14 @@ nb::bytes to_python(std::span<std::byte const> bytes) {
     return nb::bytes(reinterpret_cast<char const*>(bytes.data()), bytes.size());
 }
 
-void override_setting(Settings& settings, std::string const& name, std::int64_t value) {
-    struct Field {
-        char const* name;
-        Nanoseconds Settings::* member;
-    };
-    static constexpr Field kFields[] = {
-        {"heartbeat_period", &Settings::heartbeat_period},
-        {"heartbeat_idle_period", &Settings::heartbeat_idle_period},
-        {"idle_after", &Settings::idle_after},
-        {"stale_limit", &Settings::stale_limit},
-        {"starved_limit", &Settings::starved_limit},
-        {"stuck_limit", &Settings::stuck_limit},
-        {"minimum_hold", &Settings::minimum_hold},
-        {"grant_timeout", &Settings::grant_timeout},
-        {"backoff_first", &Settings::backoff_first},
-        {"backoff_limit", &Settings::backoff_limit},
-        {"joiner_retry", &Settings::joiner_retry},
-        {"stall_limit", &Settings::stall_limit},
-        {"transfer_timeout", &Settings::transfer_timeout},
-        {"commit_idle_after", &Settings::commit_idle_after},
-    };
-    for (Field const& field : kFields) {
-        if (name == field.name) {
-            settings.*field.member = value;
-            return;
+void tune_or_raise(Settings& settings, nb::dict const& tuning) {
+    try {
+        for (auto const& [name, value] : tuning) {
+            tune(settings, nb::cast<std::string>(name), nb::cast<std::int64_t>(value));
         }
+    } catch (std::invalid_argument const& error) {
+        raise_config_error(error.what());
     }
-    std::string known;
-    for (Field const& field : kFields) {
-        known += (known.empty() ? "" : ", ") + std::string(field.name);
-    }
-    raise_config_error(("There is no setting " + name + " to tune. Nothing was started. Known: " + known).c_str());
 }
 
 NodeOptions options_of(NodeArguments const& arguments) {
@@ -74,9 +51,7 @@ NodeOptions options_of(NodeArguments const& arguments) {
     settings.commit_idle_after = arguments.commit_idle_us * kMicrosecond;
     settings.stall_limit = arguments.stall_limit_ms * kMillisecond;
     settings.max_sessions = arguments.max_sessions;
-    for (auto const& [name, value] : arguments.overrides) {
-        override_setting(settings, nb::cast<std::string>(name), nb::cast<std::int64_t>(value));
-    }
+    tune_or_raise(settings, arguments.overrides);
     options.endpoint.cluster = arguments.cluster;
     options.endpoint.cluster_key = arguments.cluster_key;
     options.endpoint.replica = arguments.replica_id;

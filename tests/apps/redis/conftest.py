@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from mu.apps.redis import LocalRedis
 
+# A machine that stands still for a moment unseats a leader, rightly; what most tests claim is something else.
+PATIENT = {"stale_limit": 10**9, "starved_limit": 10**9, "stuck_limit": 10**9}  # ns
+
+MADE: pytest.StashKey[list[LocalRedis]] = pytest.StashKey()  # of a test: its servers
 DIGEST = ("--enable-debug-command", "local")  # DEBUG DIGEST is how data are compared
 
 
@@ -26,20 +30,39 @@ def no_configuration() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def trio() -> Iterator[LocalRedis]:
-    """Three servers that no test of the module harms."""
-    with LocalRedis(3, options=DIGEST, follower_reads="stale") as servers:
+def module_trio() -> Iterator[LocalRedis]:
+    """Three servers for all tests of a module."""
+    with LocalRedis(3, options=DIGEST, follower_reads="stale", tuning=PATIENT) as servers:
         servers.settle()
         yield servers
 
 
 @pytest.fixture
-def fresh() -> Iterator[Callable[..., LocalRedis]]:
+def trio(module_trio: LocalRedis, request: pytest.FixtureRequest) -> LocalRedis:
+    """Three servers that no test of the module harms."""
+    request.node.stash[MADE] = [module_trio]
+    return module_trio
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Puts what the servers logged beside a failure."""
+    report = yield
+    if report.failed and report.when == "call":
+        for servers in item.stash.get(MADE, []):
+            for each in servers.cluster.replicas:
+                report.sections.append((f"log of replica {each}", servers.log(each)[-5000:]))
+    return report
+
+
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest) -> Iterator[Callable[..., LocalRedis]]:
     """Makes servers for one test, and ends them after it."""
     made: list[LocalRedis] = []
+    request.node.stash[MADE] = made
 
     def make(n: int = 3, **options: object) -> LocalRedis:
-        servers = LocalRedis(n, **{"options": DIGEST, **options})  # type: ignore[arg-type]
+        servers = LocalRedis(n, **{"options": DIGEST, "tuning": PATIENT, **options})  # type: ignore[arg-type]
         made.append(servers)
         servers.start()
         return servers

@@ -42,6 +42,14 @@ def test_a_server_is_told_all_of_its_fabric(tmp_path: Path) -> None:
     }
 
 
+def test_a_server_is_tuned_as_its_cluster_says(tmp_path: Path) -> None:
+    """[tuning] comes to the module; a setting that does not exist is refused by its name, and nothing starts."""
+    tuned = Cluster(tuning={"stale_limit": 5, "stuck_limit": 7})
+    assert "tuning=stale_limit=5,stuck_limit=7" in told(RedisServer(tuned, 1).command_line(tmp_path))
+    with pytest.raises(CannotStart, match="knows no setting stale_limits"):
+        alone(Cluster(replicas=(1,), tuning={"stale_limits": 5})).start()
+
+
 def test_the_artifact_s_variables_say_where_the_registry_is(tmp_path: Path) -> None:
     """SID, IDS and DORY_REGISTRY_IP make up a server's command line; its address is among its peers'."""
     program = tmp_path / "redis-server"

@@ -128,7 +128,7 @@ def strike(servers: LocalRedis, fault: str, victim: int) -> Callable[[], None]:
 @pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
 def test_clients_go_on(fresh: Callable[..., LocalRedis], fault: str, binary: str) -> None:
     """After any fault of the leader redis-py's Sentinel goes on, and the old leader comes back with the right data."""
-    servers = fresh(binary=binary)
+    servers = fresh(binary=binary, tuning={})
     leader = servers.settle()
     with Writers(servers) as writers:
         writers.go_on()

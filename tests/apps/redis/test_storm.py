@@ -110,7 +110,7 @@ def rage(servers: LocalRedis, seconds: float) -> dict[str, int]:
 def test_a_storm_loses_nothing(fresh: Callable[..., LocalRedis], binary: str) -> None:
     """After kills, stops and pauses at random every history is linearizable and all servers have the same data."""
     sys.stdout.write(f"again with: MU_REDIS_SEED={SEED}\n")
-    servers = fresh(binary=binary)
+    servers = fresh(binary=binary, tuning={})
     servers.settle()
     registers = Registers(servers)
     with Writers(servers) as writers:

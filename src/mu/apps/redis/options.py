@@ -137,6 +137,7 @@ def module_arguments(
         "dedicated_cores": "yes" if cluster.chosen_cores == "dedicated" else "no",
         "commit_idle_us": cluster.commit_idle_us,
         "stall_limit_ms": cluster.stall_limit_ms,
+        "tuning": ",".join(f"{name}={value}" for name, value in cluster.tuning.items()),
         "timeout_ns": cluster.timeout_ms * 1_000_000,
         "service": cluster.name,
         **more,
