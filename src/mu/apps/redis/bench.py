@@ -233,6 +233,18 @@ def leads_since(log: str, began: float) -> float | None:
     return next((moment for moment in said if moment > began - LOG_TICK), None)
 
 
+def led_at(servers: LocalRedis, victim: int, began: float) -> float:
+    """When another server than the victim said first, after `began`, that it leads: what it says comes a little later."""
+
+    def first() -> float | None:
+        said = [leads_since(servers.log(each), began) for each in servers.running if each != victim]
+        return min((each for each in said if each is not None), default=None)
+
+    found = servers.wait(first, START_TIMEOUT, "No server said that it leads")
+    assert found is not None
+    return found
+
+
 def failovers(servers: LocalRedis, rounds: int) -> list[Failover]:
     """Kills the leader again and again, and lets it come back."""
     taken = []
@@ -251,8 +263,7 @@ def failovers(servers: LocalRedis, rounds: int) -> list[Failover]:
             if time.monotonic() > deadline:
                 raise NoLeader(f"No server took writes within {START_TIMEOUT:g} s of the leader's death.")
         total = time.perf_counter_ns() - began
-        led = [leads_since(servers.log(each), killed_at) for each in servers.running if each != leader]
-        leads = min(each for each in led if each is not None) - killed_at
+        leads = led_at(servers, leader, killed_at) - killed_at
         taken.append(Failover(total, min(total, max(0, int(leads * 1e9)))))
         for client in clients:
             client.close()
