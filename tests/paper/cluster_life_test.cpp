@@ -236,3 +236,17 @@ TEST_CASE("A minority that is cut off decides nothing; the majority goes on; tog
         CHECK(cluster.run_until([&] { return cluster.all_have({"a", "b", "c"}); }));
     }
 }
+
+TEST_CASE("A leader that a returning replica has deposed waits before it asks again: a death that is over is no news") {
+    Cluster cluster;
+    cluster.form();
+    cluster.crash(1);
+    REQUIRE(cluster.run_until([&] { return cluster.leader() == 2; }));
+    cluster.restart(1);
+    REQUIRE(cluster.run_until([&] { return cluster.leader() == 1 && !cluster.replicator(2).leading(); }));
+    cluster.replica(2).shared().leader = 2;  // it has not heard yet that 1 may lead again
+    cluster.step_replication(2);
+    CHECK(cluster.replicator(2).stage() == Stage::follower);
+    cluster.run(500);
+    CHECK(cluster.leader() == 1);
+}

@@ -124,18 +124,24 @@ void Replicator::give_way() noexcept {
     shared_.unheard.store(true, std::memory_order_release);
 }
 
-// A death is news: whatever made earlier attempts fail, this one should not wait for it.
+// A death is news: whatever made earlier attempts fail, this one should not wait for it. A return is none.
 void Replicator::heed_deaths() noexcept {
-    Incarnation deaths = 0;
-    for (ReplicaId const member : settings_.members) {
-        PeerState const state = fabric_.peer(member);
-        deaths += member != settings_.self && state.gone ? state.incarnation : 0;
-    }
-    if (deaths != deaths_) {
-        deaths_ = deaths;
+    if (learn_deaths()) {
         backoff_ = 0;
         next_attempt_ = 0;
     }
+}
+
+bool Replicator::learn_deaths() noexcept {
+    bool is_new = false;
+    for (ReplicaId const member : settings_.members) {
+        PeerState const state = fabric_.peer(member);
+        if (member != settings_.self && state.gone && known_dead_[member] != state.incarnation) {
+            known_dead_[member] = state.incarnation;
+            is_new = true;
+        }
+    }
+    return is_new;
 }
 
 // --- Steady state ---------------------------------------------------------------------------------------------------
@@ -348,6 +354,7 @@ void Replicator::abort() {
         // Whoever took over took this replica for dead. It has to see it alive again before it yields; asking sooner
         // would only take the permissions from one another in turn.
         backoff_ = std::max(backoff_, kDeposedBeats * settings_.heartbeat_period);
+        learn_deaths();  // those before it was deposed change nothing about that
     }
     if (sealing() || leading()) {
         // A majority may have decided what one's own log does not hold.

@@ -181,6 +181,8 @@ private:
     void write_to_all(Gather const& slot, Offset at, Offset end);
     [[nodiscard]] bool should_lead() const noexcept;
     void heed_deaths() noexcept;
+    // Whether a peer has ended since it was asked before.
+    bool learn_deaths() noexcept;
     [[nodiscard]] bool alone_for_too_long() noexcept;
     void give_way() noexcept;
     void take_in_refusals();
@@ -239,7 +241,7 @@ private:
     Nanoseconds started_at_ = 0;
     Nanoseconds next_attempt_ = 0;
     Nanoseconds backoff_ = 0;
-    Incarnation deaths_ = 0;  // of peers known to have ended, added up: whether there is a new one
+    std::array<Incarnation, kMaxReplicas> known_dead_{};  // the last life of each peer that is known to have ended
     Nanoseconds took_over_in_ = 0;
     Nanoseconds now_ = 0;  // of the present step
     std::uint64_t confirm_round_ = 0;
