@@ -238,6 +238,26 @@ TEST_CASE("A replica that has not joined is not eligible: a fresh one with the l
     CHECK(elector.leader() == 1);
 }
 
+TEST_CASE("A replica whose program has become able to lead gives that of a lower one the time to become so, too") {
+    Elector elector({.self = 3, .members = {1, 2, 3}});
+    elector.own(1).eligible = elector.own(2).eligible = 0;
+    elector.shared.aside = true;
+    elector.appear();
+    for (int i = 0; i < 100; ++i) {
+        elector.beat(2);
+        elector.read_moved(1);
+    }
+    elector.shared.aside = false;
+    elector.beat(2);
+    elector.read_moved(1);
+    CHECK(elector.leader() == kNobody);
+    for (Nanoseconds waited = 0; waited <= elector.settings.stale_limit; waited += elector.settings.heartbeat_period) {
+        elector.beat(2);
+        elector.read_moved(1);
+    }
+    CHECK(elector.leader() == 3);
+}
+
 TEST_CASE("A replica whose takeover found it lapped is not eligible, however long its chain, until that is mended") {
     Elector elector;
     elector.appear();

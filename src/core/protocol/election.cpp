@@ -132,14 +132,18 @@ void Election::set_alive(ReplicaId peer, bool alive) noexcept {
 void Election::consider_eligibility(Nanoseconds now) noexcept {
     bool eligible = shared_.eligible.load(std::memory_order_acquire);
     Offset const reached = load_word(own_.chain_end);
-    if (!shared_.joined.load(std::memory_order_acquire)) {
+    bool const joined = shared_.joined.load(std::memory_order_acquire);
+    if (!joined || shared_.aside.load(std::memory_order_acquire)) {
+        able_since_ = now;
+        shared_.active_at.store(now, std::memory_order_relaxed);  // what comes next the others should learn soon
+    }
+    if (!joined) {
         eligible = false;
-        joined_at_ = now;
     } else if (load_word(own_.leading) != 0) {
         // A leader's log has all there is, however far behind it publishes: a crowded processor must not unseat it.
         eligible = true;
         must_reach_by_ = 0;
-    } else if (now - joined_at_ <= settings_.stale_limit && hears_one_to_wait_for()) {
+    } else if (now - able_since_ <= settings_.stale_limit && hears_one_to_wait_for()) {
         eligible = false;
     } else if (reached >= most_applied()) {
         eligible = true;
@@ -164,8 +168,8 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     store_word(own_.eligible, eligible && may_lead() && !stuck_ ? 1 : 0);
 }
 
-// The members of a new cluster learn one after another that it is formed. Whoever learns it before the lowest one would
-// lead for a moment, only to be deposed.
+// The members of a new cluster learn one after another that it is formed, and the programs around them become able to
+// lead one after another. Whoever is first would lead for a moment, only to be deposed by the lowest one.
 bool Election::hears_one_to_wait_for() const noexcept {
     for (ReplicaId const member : settings_.members) {
         if (member == settings_.self) {

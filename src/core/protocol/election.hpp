@@ -62,7 +62,7 @@ private:
     Offset must_reach_ = 0;  // what others had applied when this replica was last measured against them
     Nanoseconds must_reach_by_ = 0;
     Nanoseconds lapped_since_ = 0;
-    Nanoseconds joined_at_ = 0;
+    Nanoseconds able_since_ = 0;  // joined, and not set aside
 };
 
 }  // namespace mu
