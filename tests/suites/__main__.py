@@ -9,6 +9,7 @@ A test fails here if it fails with Mu and not without; tests that Mu cannot pass
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -150,6 +151,7 @@ def main() -> int:
     arguments = parser.parse_args()
     limit = arguments.limit or (900.0 if arguments.all else 300.0)
     good = True
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     try:
         with tempfile.TemporaryDirectory(prefix="mu-suites-") as directory:
             for suite in suites(arguments):

@@ -27,6 +27,8 @@ TCL: Final[Mapping[str, str]] = {
     "CLUSTER RESET can not be invoke from within a script": "CLUSTER is refused before redis asks where it comes from",
     "LIBRARIES - redis.set_repl from function load": "redis.set_repl is refused before the library is compiled",
     "SLOWLOG - Certain commands are omitted that contain sensitive information": "CONFIG SET masterauth is refused",
+    "/^Dumping an RDB": "DEBUG POPULATE goes around the log",
+    "Connecting as a replica": "CONFIG SET repl-diskless-sync is refused",
     "CONFIG sanity": "sets every setting anew, those too on which replication stands",
     "CONFIG SET with multiple args": "CONFIG SET of settings on which replication stands",
     "/SRANDMEMBER with a dict containing long chain": "wants a server of its own, and without leaves saves hanging",
