@@ -234,7 +234,7 @@ def leads_since(log: str, began: float) -> float | None:
 
 
 def led_at(servers: LocalRedis, victim: int, began: float) -> float:
-    """When another server than the victim said first, after `began`, that it leads: what it says comes a little later."""
+    """When another than the victim said first, after `began`, that it leads: what it says comes a little later."""
 
     def first() -> float | None:
         said = [leads_since(servers.log(each), began) for each in servers.running if each != victim]
