@@ -63,8 +63,8 @@ MUTANTS = [
         "A replica that was not brought up is not eligible for leadership.",
         Edit(
             ELECTION,
-            "if (!shared_.joined.load(std::memory_order_acquire)) {\n        eligible = false;",
-            "if (!shared_.joined.load(std::memory_order_acquire)) {\n        eligible = true;",
+            "if (!joined) {\n        eligible = false;",
+            "if (!joined) {\n        eligible = true;",
         ),
     ),
     liveness(

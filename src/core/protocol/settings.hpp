@@ -53,7 +53,7 @@ struct Shared {
     std::atomic<bool> unheard{false};        // has asked in vain: no majority answers this replica
     std::atomic<bool> halted{false};         // lost an invariant of its own state machine: must not go on
     std::atomic<Proposal> highest_seen{kNoProposal};
-    std::atomic<Nanoseconds> active_at{0};  // when a slot was last appended or found
+    std::atomic<Nanoseconds> active_at{0};  // when a slot was last appended or found, or one could not lead
     std::atomic<std::uint32_t> alive{0};    // bit by replica id
     std::array<std::atomic<std::uint32_t>, kMaxReplicas> scores{};
     std::array<std::atomic<Incarnation>, kMaxReplicas> formation{};  // the vector that formed the cluster
