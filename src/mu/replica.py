@@ -19,9 +19,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from mu._fifo import Fifo
 from mu.cluster import Cluster, replica_id_from
 from mu.errors import Closed, ConfigError, NoLeader
+from mu.fifo import Fifo
 from mu.session import Session
 from mu.state_machine import StateMachine, state_machine_named
 from mu.status import Status

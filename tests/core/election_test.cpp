@@ -214,6 +214,7 @@ TEST_CASE("The leader is the lowest eligible live id (paper 5.1)") {
     Elector elector({.self = 3, .members = {1, 2, 3}});
     elector.appear();
     CHECK(elector.leader() == 1);
+    elector.wait_for_others();
     elector.own(1).eligible = 0;
     elector.read_moved(1);
     CHECK(elector.leader() == 2);
@@ -251,11 +252,19 @@ TEST_CASE("A replica whose program has become able to lead gives that of a lower
     elector.beat(2);
     elector.read_moved(1);
     CHECK(elector.leader() == kNobody);
-    for (Nanoseconds waited = 0; waited <= elector.settings.stale_limit; waited += elector.settings.heartbeat_period) {
-        elector.beat(2);
-        elector.read_moved(1);
-    }
+    elector.wait_for_others();
     CHECK(elector.leader() == 3);
+}
+
+TEST_CASE(
+    "A replica that could not step for long while its program became able to lead waits for others all the same") {
+    Elector elector({.self = 3, .members = {1, 2, 3}});
+    elector.own(1).eligible = elector.own(2).eligible = 0;
+    elector.shared.aside = true;
+    elector.appear();
+    elector.shared.aside = false;
+    elector.step(elector.settings.stale_limit * 2);
+    CHECK(elector.leader() == kNobody);
 }
 
 TEST_CASE("A replica whose takeover found it lapped is not eligible, however long its chain, until that is mended") {

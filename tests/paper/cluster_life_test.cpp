@@ -250,3 +250,18 @@ TEST_CASE("A leader that a returning replica has deposed waits before it asks ag
     cluster.run(500);
     CHECK(cluster.leader() == 1);
 }
+
+TEST_CASE("A leader whose successor has died meanwhile asks again at once: that death is news to it") {
+    Cluster cluster;
+    cluster.form();
+    cluster.hold();
+    cluster.ask(2);
+    cluster.land(2, 1, Plane::learner);
+    cluster.step_background(1);  // grants its log to 2 …
+    cluster.crash(2);
+    cluster.replica(1).shared().leader = 1;
+    cluster.step_replication(1);  // … and finds out only now
+    REQUIRE(cluster.replicator(1).stage() == Stage::follower);
+    cluster.step_replication(1);
+    CHECK(cluster.replicator(1).stage() == Stage::requesting);
+}

@@ -32,9 +32,9 @@ void fail_over_and_bring_up(std::size_t replicas, Revocation revocation, std::si
 
 }  // namespace
 
-TEST_CASE("clusters of one, three, five and seven form, elect, decide and apply alike") {
+TEST_CASE("clusters of one, three, five, seven and nine form, elect, decide and apply alike") {
     for (Revocation const revocation : {Revocation::by_area, Revocation::by_refusal}) {
-        for (std::size_t const replicas : {1U, 3U, 5U, 7U}) {
+        for (std::size_t const replicas : {1U, 3U, 5U, 7U, 9U}) {
             CAPTURE(replicas);
             form_and_decide(replicas, revocation);
         }
@@ -43,7 +43,7 @@ TEST_CASE("clusters of one, three, five and seven form, elect, decide and apply 
 
 TEST_CASE("commands go on after the leader's crash, and it comes back with empty memory to an equal history") {
     for (Revocation const revocation : {Revocation::by_area, Revocation::by_refusal}) {
-        for (std::size_t const replicas : {3U, 5U, 7U}) {
+        for (std::size_t const replicas : {3U, 5U, 7U, 9U}) {
             CAPTURE(replicas);
             fail_over_and_bring_up(replicas, revocation, 0);
         }

@@ -60,6 +60,17 @@ public:
         beat(peer);
         read_unmoved();
     }
+    // For longer than a replica that has just become able to lead waits for others; all peers beat.
+    void wait_for_others() {
+        for (Nanoseconds waited = 0; waited <= settings.stale_limit; waited += settings.heartbeat_period) {
+            for (ReplicaId const member : settings.members) {
+                if (member != settings.self) {
+                    beat(member);
+                }
+            }
+            read_unmoved();
+        }
+    }
     void read_unmoved() {
         step(settings.heartbeat_period);  // asks for a reading: it lands at once
         poll();

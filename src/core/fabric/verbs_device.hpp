@@ -99,7 +99,7 @@ struct RemoteEnd {
 };
 
 inline constexpr int kMaxSends = 128;                            // outstanding work requests of a queue pair
-inline constexpr std::uint32_t kInlineBytes = 220;               // asked for; a device may give more
+inline constexpr std::uint32_t kInlineBytes = 220;               // asked for; a device may give more, or less
 inline constexpr std::uint32_t kSequenceMask = (1U << 24U) - 1;  // packet sequence numbers, queue pair numbers
 
 // A reliable connection. Created in RESET.

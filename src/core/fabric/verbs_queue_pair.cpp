@@ -29,8 +29,14 @@ QueuePair::QueuePair(VerbsDevice const& device, CompletionQueue const& completio
     wanted.cap.max_recv_wr = 1;
     wanted.cap.max_send_sge = 1;
     wanted.cap.max_recv_sge = 1;
-    wanted.cap.max_inline_data = kInlineBytes;
-    pair_ = VerbsLibrary::get().create_qp(device.domain(), &wanted);
+    // A device that has less room in a work request refuses, and does not say how much it has.
+    for (std::uint32_t inline_bytes = kInlineBytes; pair_ == nullptr; inline_bytes /= 2) {
+        wanted.cap.max_inline_data = inline_bytes;
+        pair_ = VerbsLibrary::get().create_qp(device.domain(), &wanted);
+        if (inline_bytes == 0) {
+            break;
+        }
+    }
     if (pair_ == nullptr) {
         throw FabricError(FabricError::Code::system, "device " + device.name() + " gives no queue pair: " +
                                                          std::strerror(errno) + ". Nothing was changed");

@@ -133,8 +133,12 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
     bool eligible = shared_.eligible.load(std::memory_order_acquire);
     Offset const reached = load_word(own_.chain_end);
     bool const joined = shared_.joined.load(std::memory_order_acquire);
-    if (!joined || shared_.aside.load(std::memory_order_acquire)) {
+    bool const able = joined && !shared_.aside.load(std::memory_order_acquire);
+    if (!able || !was_able_) {
         able_since_ = now;
+    }
+    was_able_ = able;
+    if (!able && shared_.leader.load(std::memory_order_relaxed) == kNobody) {
         shared_.active_at.store(now, std::memory_order_relaxed);  // what comes next the others should learn soon
     }
     if (!joined) {

@@ -136,10 +136,9 @@ bool Replicator::learn_deaths() noexcept {
     bool is_new = false;
     for (ReplicaId const member : settings_.members) {
         PeerState const state = fabric_.peer(member);
-        if (member != settings_.self && state.gone && known_dead_[member] != state.incarnation) {
-            known_dead_[member] = state.incarnation;
-            is_new = true;
-        }
+        Incarnation const dead = member != settings_.self && state.gone ? state.incarnation : 0;
+        is_new = is_new || (dead != 0 && known_dead_[member] != dead);
+        known_dead_[member] = dead;  // one that was only cut off may be gone again
     }
     return is_new;
 }
@@ -354,7 +353,9 @@ void Replicator::abort() {
         // Whoever took over took this replica for dead. It has to see it alive again before it yields; asking sooner
         // would only take the permissions from one another in turn.
         backoff_ = std::max(backoff_, kDeposedBeats * settings_.heartbeat_period);
-        learn_deaths();  // those before it was deposed change nothing about that
+        // Deaths before it was deposed change nothing about that; but that of whoever has deposed it does.
+        learn_deaths();
+        known_dead_[proposer_of(fabric_.permission())] = 0;
     }
     if (sealing() || leading()) {
         // A majority may have decided what one's own log does not hold.

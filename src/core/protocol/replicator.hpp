@@ -241,7 +241,7 @@ private:
     Nanoseconds started_at_ = 0;
     Nanoseconds next_attempt_ = 0;
     Nanoseconds backoff_ = 0;
-    std::array<Incarnation, kMaxReplicas> known_dead_{};  // the last life of each peer that is known to have ended
+    std::array<Incarnation, kMaxReplicas> known_dead_{};  // the life of each peer that is known to have ended
     Nanoseconds took_over_in_ = 0;
     Nanoseconds now_ = 0;  // of the present step
     std::uint64_t confirm_round_ = 0;

@@ -69,7 +69,7 @@ void Walk::cut_short(ReplicaId id) {
             world.land(queue);
         if (world.can_land(queue) && world.words_left(queue) > 1) {
             note_operation(WalkEvent::Kind::tear, queue);
-            world.land_partly(queue, 1 + dice_.below(world.words_left(queue)), dice_.next());
+            land_some(queue);
             if (dice_.one_in(2)) world.fail(queue);
         }
     }

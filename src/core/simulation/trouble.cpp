@@ -41,7 +41,7 @@ void Walk::move_operation() {
     std::uint64_t const draw = dice_.below(1000);
     if (draw < plan_.torn_in_1000 && world.words_left(queue) > 1) {
         note_operation(Kind::tear, queue);
-        world.land_partly(queue, 1 + dice_.below(world.words_left(queue)), dice_.next());
+        land_some(queue);
     } else if (draw < plan_.torn_in_1000 + trouble_ && plan_.breaks && !own(world.queue(queue).route())) {
         disconnect(queue);
     } else if (draw < plan_.torn_in_1000 + 4 * trouble_) {
@@ -66,7 +66,7 @@ void Walk::in_permit(ReplicaId id) {
         if (world.queue(queue).route().target != id || !world.can_land(queue)) continue;
         note_operation(Kind::permit_land, queue);
         if (dice_.one_in(2)) {
-            world.land_partly(queue, 1 + dice_.below(std::max<std::size_t>(1, world.words_left(queue))), dice_.next());
+            land_some(queue);
         } else {
             world.land(queue);
         }
@@ -88,11 +88,20 @@ void Walk::in_moment(ReplicaId id, Plane plane) {
 
 // --- Trouble --------------------------------------------------------------------------------------------------------
 
+// Some words of the front, in some order. What is drawn, is drawn one after the other: in which order a call's arguments
+// are worked out is the compiler's choice, and one seed has to be one walk on every machine.
+void Walk::land_some(QueueId queue) {
+    SimWorld& world = cluster_.world;
+    std::uint64_t const order = dice_.next();
+    world.land_partly(queue, 1 + dice_.below(std::max<std::size_t>(1, world.words_left(queue))), order);
+}
+
 // From now on other links are slow, and there is more trouble or less. Now and then all is well for a while.
 void Walk::weather() {
     bool const young = plan_.calm_youth && judge_.acknowledged() < 5 && step_ < plan_.steps / 4;
     trouble_ = young ? 0 : dice_.below(plan_.trouble + 1);
-    cluster_.world.vouch_runnable(any(), dice_.one_in(2));
+    bool const runnable = dice_.one_in(2);
+    cluster_.world.vouch_runnable(any(), runnable);
     slow_links_ = {};
     deny_some(young);
     if (dice_.one_in(3)) {

@@ -159,6 +159,7 @@ private:
     void discover_some();
     void discover_all();
     void weather();
+    void land_some(QueueId queue);
     void deny_some(bool young);
     void calm_down();
     [[nodiscard]] ReplicaId victim();

@@ -62,9 +62,10 @@ def latency(
             cores=cores,
             log_bytes=log_bytes,
         )
-    if dump:
-        say(f"wrote {samples.dump(Path(), payload, outstanding)}")
+    dumped = samples.dump(Path(), payload, outstanding) if dump else None
     if not _only_json(result, json_file):
+        if dumped is not None:
+            say(f"wrote {dumped}")
         title = f"one proposal: {replicas} replicas, {payload} bytes, {outstanding} outstanding, {fabric}"
         rows = {"floor": "floor_ns", "native": "propose_ns", "Python": "python_ns"}
         console.print(quantile_table(title, {label: result[key] for label, key in rows.items()}))

@@ -20,6 +20,7 @@ from mu.errors import ConfigError
 app = typer.Typer(help="A real redis-server under the log.", no_args_is_help=True)
 app.command("bench")(bench)
 
+NAME = Cluster().name  # of the cluster that `up` makes
 LOOK_EVERY = 0.2  # seconds between two looks at whether a server still runs
 LARGEST_IDLE = 2**31 - 1  # microseconds
 
@@ -81,6 +82,11 @@ def server(
     addresses = {**default_addresses(described), **parse_peers(peers)}
     described.require_member(replica_id)
     if port is not None:
+        if port != addresses[replica_id].port and len(described.replicas) > 1 and replica_id not in parse_peers(peers):
+            raise ConfigError(
+                f"--port {port} would be known to this server only. --peers tells all servers, and so their clients, where"
+                f" each of {list(described.replicas)} listens, this one included. Nothing was started."
+            )
         addresses[replica_id] = type(addresses[replica_id])(addresses[replica_id].host, port)
     ended = _on_signals()
     with RedisServer(
@@ -124,6 +130,7 @@ def up(
     idle = idle_commit_us(idle_commit)
     with LocalRedis(
         n,
+        name=NAME,  # what clients ask SENTINEL for; its segments have a directory of their own
         first_port=port or None,
         binary=binary,
         options=_options(options),
@@ -136,6 +143,10 @@ def up(
         for each, address in running.addresses.items():
             say(f"replica [bold]{each}[/bold] listens on {address}, pid {running.server(each).pid}")
         say(f"replica [bold]{running.leader()}[/bold] accepts writes; Ctrl-C ends them all")
+        say(
+            f"[dim]redis-py: Sentinel([…these addresses…]).master_for('{NAME}');"
+            f" to pause one: MU_NAME={NAME} MU_DIRECTORY={running.cluster.directory} mu pause 1[/dim]"
+        )
         gone: set[int] = set()
         while not ended.wait(LOOK_EVERY):
             for each in sorted({*running.addresses} - {*running.running} - gone):

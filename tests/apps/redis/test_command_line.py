@@ -147,6 +147,48 @@ def test_the_bench_keeps_its_contract(tmp_path: Path) -> None:
     assert (tmp_path / "redis-cli.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.parametrize(
+    "words", [["puts", "--clients", "2", "--pipeline", "4", "--baseline"], ["puts", "--wait"]], ids=" ".join
+)
+def test_the_bench_tells_what_it_measured_and_nothing_else(tmp_path: Path, words: list[str]) -> None:
+    """Many clients, and WAIT, give the same contract: quantiles and rates of both servers, and their ratio."""
+    command = [MU, "redis", "bench", *words, "--count", "400", "--rounds", "2", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ratio"].keys() == {"p50", "per_s"}
+    assert all(value > 0 for value in [*found["replicated"].values(), *found["baseline"].values()])
+
+
+def test_the_bench_asks_a_server_that_runs(fresh: Callable[..., LocalRedis], tmp_path: Path) -> None:
+    """With HOST and PORT it measures that server, and starts none."""
+    address = (servers := fresh()).addresses[servers.settle()]
+    command = [MU, "redis", "bench", "gets", address.host, str(address.port), "--count", "200", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["replicated"]["p50_us"] > 0
+
+
+def test_a_port_that_the_others_do_not_know_is_refused(tmp_path: Path) -> None:
+    """--port of one of three servers, without --peers, starts nothing and says what is missing."""
+    environment = {**os.environ, "SID": "1", "IDS": "1,2,3"}
+    command = [MU, "redis", "server", "--port", "7001"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+    assert done.returncode != 0
+    assert "--peers" in done.stderr
+
+
+def test_a_fifo_pauses_a_server(fresh: Callable[..., LocalRedis], tmp_path: Path) -> None:
+    """The artifact's fifo: the letter p has a leader give up, c lets it lead again; what is neither is passed over."""
+    servers = fresh(fifo=str(tmp_path / "{id}.fifo"))
+    leader = servers.settle()
+    fifo = tmp_path / f"{leader}.fifo"
+    fifo.write_text("xp")
+    servers.wait(lambda: servers.leader() != leader, 30, "It went on leading")
+    fifo.write_text("c\n")
+    servers.wait(lambda: servers.leader() == leader, 30, "It did not lead again")
+
+
 def test_the_bench_measures_fail_overs(tmp_path: Path) -> None:
     """`mu redis bench failover` kills leaders, and tells how long a client was without one."""
     command = [MU, "redis", "bench", "failover", "--rounds", "2", "--json", "-"]

@@ -118,8 +118,17 @@ class OneClient:
         self._socket.close()
 
 
-def throughput(address: Address, load: Load, clients: int, pipeline: int, requests: int) -> float:
-    """Requests a second by redis-benchmark, as its own report has it."""
+@dataclass(frozen=True)
+class Report:
+    """What redis-benchmark says of many clients."""
+
+    per_s: float
+    p50_us: float
+    p99_us: float
+
+
+def throughput(address: Address, load: Load, clients: int, pipeline: int, requests: int) -> Report:
+    """Many clients at once, by redis-benchmark, as its own report has it."""
     program = shutil.which("redis-benchmark")
     if program is None:
         raise CannotStart("There is no redis-benchmark: install redis-tools.")
@@ -131,7 +140,8 @@ def throughput(address: Address, load: Load, clients: int, pipeline: int, reques
     rows = [row for row in csv.DictReader(done.stdout.splitlines()) if row.get("rps")]
     if not rows:
         raise MuError(f"redis-benchmark said: {done.stdout}{done.stderr}")
-    return float(rows[-1]["rps"])
+    last = rows[-1]
+    return Report(float(last["rps"]), float(last["p50_latency_ms"]) * 1000, float(last["p99_latency_ms"]) * 1000)
 
 
 @contextlib.contextmanager
@@ -173,11 +183,15 @@ class Measured:
 
     latencies_ns: list[int] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """Quantiles in microseconds, and requests a second (the median round's)."""
+        """Quantiles in microseconds, and requests a second (the median round's); what was not measured is not there."""
+        if self.reports:
+            names = ("p50_us", "p99_us", "per_s")
+            return {name: median(getattr(each, name) for each in self.reports) for name in names}
         found = {f"{name}_us": value / 1000 for name, value in quantiles(self.latencies_ns).items()}
-        return {**found, "per_s": sorted(self.rates)[len(self.rates) // 2] if self.rates else 0.0}
+        return {**found, "per_s": sorted(self.rates)[len(self.rates) // 2]} if self.rates else found
 
 
 def measure(
@@ -194,7 +208,7 @@ def measure(
     if clients > 1 or pipeline > 1:
         for _ in range(rounds):
             for address, load, into in zip(addresses, loads, measured, strict=True):
-                into.rates.append(throughput(address, load, clients, pipeline, count // rounds))
+                into.reports.append(throughput(address, load, clients, pipeline, count // rounds))
         return measured
     with contextlib.ExitStack() as stack:
         asking = [OneClient(address, load) for address, load in zip(addresses, loads, strict=True)]
@@ -245,16 +259,21 @@ def led_at(servers: LocalRedis, victim: int, began: float) -> float:
     return found
 
 
+def leads_and_writes(servers: LocalRedis) -> int:
+    """The leader of servers that have settled, and that has just written; 0 if a busy machine has unseated it."""
+    leader = servers.settle()
+    return leader if _succeeds(servers.client(leader)) else 0
+
+
 def failovers(servers: LocalRedis, rounds: int) -> list[Failover]:
     """Kills the leader again and again, and lets it come back."""
     taken = []
-    for number in range(rounds):
-        leader = servers.settle()
+    for _ in range(rounds):
+        leader = servers.wait(lambda: leads_and_writes(servers), START_TIMEOUT, "No server went on leading")
         retry = Retry(ConstantBackoff(0.001), 0)  # redis-py's own would try the dead server for seconds
         clients = [servers.connect(each, retry=retry) for each in servers.running]
         for client in clients:
             client.ping()
-        servers.client(leader).set("round", number)
         server = servers.server(leader)
         began, killed_at = time.perf_counter_ns(), time.time()
         server.signal(signal.SIGKILL)
@@ -285,9 +304,7 @@ def report(replicated: Measured, baseline: Measured | None) -> dict[str, Any]:
     found: dict[str, Any] = {"replicated": replicated.summary()}
     if baseline is not None:
         ours, theirs = found["replicated"], baseline.summary()
-        ratio = {"per_s": ours["per_s"] / theirs["per_s"]}
-        if replicated.latencies_ns:
-            ratio["p50"] = ours["p50_us"] / theirs["p50_us"]
+        ratio = {"p50": ours["p50_us"] / theirs["p50_us"], "per_s": ours["per_s"] / theirs["per_s"]}
         found |= {"baseline": theirs, "ratio": ratio}
     return found
 

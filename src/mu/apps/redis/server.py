@@ -8,6 +8,7 @@ gone; and a server whose parent has died ends by itself.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from mu import fabric
 from mu.apps.redis.options import (
     FOLLOWER_READS,
     NEEDED,
@@ -32,6 +34,7 @@ from mu.apps.redis.options import (
 )
 from mu.cluster import Cluster
 from mu.errors import CannotStart, ConfigError
+from mu.fifo import Fifo
 
 SERVER: Final = "redis-server"
 START_TIMEOUT: Final = 60.0  # seconds for a server to listen, on a busy (or emulated) machine
@@ -100,6 +103,7 @@ class RedisServer:
         self._reader: threading.Thread | None = None
         self._ready = threading.Event()  # it listens, or has ended
         self._listens = False
+        self._fifo: Fifo | None = None
         self._words: deque[str] = deque(maxlen=WORDS_KEPT)
 
     @property
@@ -155,6 +159,9 @@ class RedisServer:
         self._ready.clear()
         self._listens = False
         self._words.clear()
+        if self.cluster.fifo:
+            ask = (functools.partial(each, self.cluster, self.replica_id) for each in (fabric.pause, fabric.resume))
+            self._fifo = Fifo(self.cluster.fifo.replace("{id}", str(self.replica_id)), *ask)
         command = self.command_line(self._directory)
         # A session of its own: Ctrl-C is for the parent, which then ends it in order. And redis forks, after which
         # an older kernel gives it other pages than those that its RDMA device uses, unless libibverbs is told.
@@ -218,6 +225,9 @@ class RedisServer:
         self._bury()
 
     def _bury(self) -> None:
+        if self._fifo is not None:
+            self._fifo.close()
+            self._fifo = None
         if self._process is not None:
             self._process.wait()
             if self._reader is not None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from mu.errors import ConfigError
+from mu.errors import ConfigError, MuError
 
 log = logging.getLogger("mu")
 
@@ -24,7 +24,7 @@ class Fifo:
 
     def __init__(self, path: str, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._path = Path(path)
-        self._actions = {b"p": pause, b"c": resume}
+        self._actions = {"p": pause, "c": resume}
         self._made = self._make()
         self._pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
@@ -47,12 +47,19 @@ class Fifo:
             ready, _, _ = select.select([self._pipe, self._stop], [], [])
             if self._stop in ready:
                 return
-            for letter in os.read(self._pipe, 256).split():
-                action = self._actions.get(letter)
-                if action is None:
-                    log.warning("fifo %s: p pauses, c continues; %r is neither", self._path, letter)
-                else:
-                    action()
+            for letter in os.read(self._pipe, 256).decode(errors="replace"):
+                if not letter.isspace():
+                    self._heed(letter)
+
+    def _heed(self, letter: str) -> None:
+        action = self._actions.get(letter)
+        if action is None:
+            log.warning("fifo %s: p pauses, c continues; %r is neither", self._path, letter)
+            return
+        try:
+            action()
+        except MuError as error:
+            log.warning("fifo %s: %s", self._path, error)
 
     def close(self) -> None:
         """Stops listening."""
