@@ -82,9 +82,10 @@ def server(
     addresses = {**default_addresses(described), **parse_peers(peers)}
     described.require_member(replica_id)
     if port is not None:
-        if port != addresses[replica_id].port and len(described.replicas) > 1 and replica_id not in parse_peers(peers):
+        known = port == addresses[replica_id].port or replica_id in parse_peers(peers)
+        if len(described.replicas) > 1 and not known:
             raise ConfigError(
-                f"--port {port} would be known to this server only. --peers tells all servers, and so their clients, where"
+                f"--port {port} would be known to this server only. --peers tells all, and so their clients, where"
                 f" each of {list(described.replicas)} listens, this one included. Nothing was started."
             )
         addresses[replica_id] = type(addresses[replica_id])(addresses[replica_id].host, port)
