@@ -52,6 +52,14 @@ def test_mutants_have_names_of_their_own() -> None:
     assert all(uncaught.why.endswith(".") for uncaught in UNCAUGHT)
 
 
+def test_the_readme_tells_of_every_mutant() -> None:
+    """README.md names each mutant, and each that is not caught with its reason."""
+    text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    assert {mutant.name for mutant in ALL} == {
+        line.split("|")[1].strip() for line in text.splitlines() if " | " in line
+    } - {"mutant"}
+
+
 def test_the_core_as_it_is_is_not_caught(workshop: Workshop) -> None:
     """Without a mistake the same runner finds nothing, so what it catches is the mistake."""
     catch = hunt(workshop.directory / "mu_sim_runner", 1, LIMIT, count=200)

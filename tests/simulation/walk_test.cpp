@@ -1,4 +1,5 @@
-// Runs the walk (walk.hpp): fixed seeds, a few fresh ones, and those that once found something.
+// Runs the walk (walk.hpp): fixed seeds and a few fresh ones. What seeds have found is told alone in
+// walk_regression_test.cpp: a seed is another walk as soon as anything draws once more.
 #include <doctest/doctest.h>
 
 #include <csignal>

@@ -1,5 +1,5 @@
 // What verbs, and soft-RoCE above all, can do to a careless fabric: each trap has its test. Those that need a network
-// that misbehaves are in network_test.cpp.
+// that misbehaves are in test_network.py.
 #include <sys/resource.h>
 #include <unistd.h>
 
