@@ -24,12 +24,11 @@ from rich.table import Table
 from mu.apps.redis import LocalRedis
 from mu.apps.redis.bench import plain_server
 from mu.errors import MuError
+from tests.apps.redis.workload import PATIENT
 from tests.suites import left_out, redis_py, sources, tcl
 from tests.suites.outcome import Outcome
 
 OPTIONS = ("--enable-debug-command", "local", "--enable-protected-configs", "local")
-# ns; who leads is no part of these suites, and a machine that stands still for a moment unseats a leader, rightly.
-PATIENT = {"stale_limit": 10**9, "starved_limit": 10**9, "stuck_limit": 10**9}
 
 # Of Redis's own suite in CI: what is about effects, their replication, and the parts of redis that Mu looks at.
 CHOSEN = (

@@ -107,9 +107,7 @@ void Server::decide() {
     std::int64_t const began = monotonic_now();
     std::string_view const effects = text_of(std::span(batch_).subspan(sizeof(RecordHead)));
     database_ = database_after(effects, database_);
-    // A time stamp among the effects (aof-timestamp-enabled) is no command: followers could not execute it.
-    bool const proves_tap = !accepting_ && effects.find("MU.TAP") != std::string_view::npos &&
-                            effects.find("#TS:") == std::string_view::npos;
+    bool const proves_tap = !accepting_ && effects.find("MU.TAP") != std::string_view::npos;
     ++batches_;
     Fate const fate = propose_batch();
     if (fate != Fate::decided) {

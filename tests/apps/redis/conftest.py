@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from mu.apps.redis import LocalRedis
-
-# A machine that stands still for a moment unseats a leader, rightly; what most tests claim is something else.
-PATIENT = {"stale_limit": 10**9, "starved_limit": 10**9, "stuck_limit": 10**9}  # ns
+from tests.apps.redis.workload import PATIENT
 
 MADE: pytest.StashKey[list[LocalRedis]] = pytest.StashKey()  # of a test: its servers
 DIGEST = ("--enable-debug-command", "local")  # DEBUG DIGEST is how data are compared

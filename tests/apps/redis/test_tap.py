@@ -15,7 +15,6 @@ DISARMED = {
     "no effects are written": {"appendonly": "no"},
     "effects are written, and made durable by another thread": {"appendfsync": "everysec"},
     "effects are written, and never made durable": {"appendfsync": "no"},
-    "time stamps are written among the effects": {"aof-timestamp-enabled": "yes"},
 }
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any, Final
 
+# Settings of servers whose tests claim nothing of who leads: a machine that stands still for a moment unseats a leader,
+# rightly. In ns.
+PATIENT: Final = {"stale_limit": 10**9, "starved_limit": 10**9, "stuck_limit": 10**9}
+
 SCRIPT: Final = """
 redis.call('SET', KEYS[1], redis.call('TIME')[2])
 redis.call('SADD', KEYS[2], unpack(ARGV))

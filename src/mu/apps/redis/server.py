@@ -159,10 +159,11 @@ class RedisServer:
         self._ready.clear()
         self._listens = False
         self._words.clear()
-        if self.cluster.fifo:
-            ask = (functools.partial(each, self.cluster, self.replica_id) for each in (fabric.pause, fabric.resume))
-            self._fifo = Fifo(self.cluster.fifo.replace("{id}", str(self.replica_id)), *ask)
         command = self.command_line(self._directory)
+        if self.cluster.fifo:
+            pause = functools.partial(fabric.pause, self.cluster, self.replica_id)
+            resume = functools.partial(fabric.resume, self.cluster, self.replica_id)
+            self._fifo = Fifo(self.cluster.fifo.replace("{id}", str(self.replica_id)), pause, resume)
         # A session of its own: Ctrl-C is for the parent, which then ends it in order. And redis forks, after which
         # an older kernel gives it other pages than those that its RDMA device uses, unless libibverbs is told.
         self._process = subprocess.Popen(
