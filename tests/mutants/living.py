@@ -22,6 +22,11 @@ BROUGHT_UP_AT_ONCE = (
 
 MUTANTS = [
     safety(
+        "executes-its-whole-chain",
+        "A follower executes what lies below a commit offset that its chain carries, and nothing beyond.",
+        Edit(REPLAYER, "Offset const until = std::min(decided_, scan_.offset);", "Offset const until = scan_.offset;"),
+    ),
+    safety(
         "link-ignored",
         "A slot is valid only if it links to the slot before it.",
         Edit(LOG, " || header.previous != at.previous ||", " ||"),

@@ -1,9 +1,9 @@
 // Walks seed after seed until one walk is caught doing something wrong, and says so in one line of JSON:
 //
-//     {"caught": true, "seed": 12, "steps": 8431, "total_steps": 274193, "failure": "disagreement: …"}
+//     {"caught": true, "seed": 12, "steps": 8431, "total_steps": 274193, "digest": 0, "failure": "disagreement: …"}
 //
 // Linked against a core into which somebody has built a mistake (build.py), it measures how soon the simulator sees it;
-// against the core as it is, it finds nothing. Whatever the mistake breaks, the line is printed: the judge's word, a lost
+// against the core as it is, it finds nothing, and the digest stands for all that has happened. Whatever the mistake breaks, the line is printed: the judge's word, a lost
 // invariant, a crash. A walk ends after a number of steps; only a loop inside one step is left to whoever started this.
 #include <unistd.h>
 
@@ -32,6 +32,7 @@ struct Progress {
     Walk* walk = nullptr;
     std::uint64_t seed = 0;
     std::uint64_t steps_before = 0;
+    std::uint64_t digest = 0;  // of the walks that were sound, added up
 };
 Progress progress;
 
@@ -42,10 +43,10 @@ void say(bool caught, std::uint64_t steps, std::string const& failure) {
         text += c == '\n' ? ' ' : c;
     }
     auto const wide = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
-    std::printf(R"({"caught": %s, "seed": %llu, "steps": %llu, "total_steps": %llu, "failure": "%s"})"
+    std::printf(R"({"caught": %s, "seed": %llu, "steps": %llu, "total_steps": %llu, "digest": %llu, "failure": "%s"})"
                 "\n",
                 caught ? "true" : "false", wide(progress.seed), wide(steps), wide(progress.steps_before + steps),
-                text.c_str());
+                wide(progress.digest), text.c_str());
     std::fflush(stdout);
 }
 
@@ -91,6 +92,7 @@ void walk_until_caught(Wish const& wish) {
             return;
         }
         progress.steps_before += walk.steps();
+        progress.digest += walk.digest();
         std::chrono::duration<double, std::milli> const spent = std::chrono::steady_clock::now() - began;
         if (wish.milliseconds != 0 && spent.count() > static_cast<double>(wish.milliseconds)) break;
     }

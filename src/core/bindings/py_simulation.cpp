@@ -184,6 +184,7 @@ nb::dict PyWalk::report() {
     values["replicas"] = walk_->cluster().size();
     values["acknowledged"] = walk_->judge().acknowledged();
     values["reads"] = walk_->judge().reads();
+    values["digest"] = walk_->digest();
     values["transcript"] = walk_->transcript();
     values["state"] = walk_->state();
     values["statistics"] = walk_->statistics();

@@ -18,6 +18,7 @@ void Judge::look(Cluster const& cluster, ReplicaId id) {
     seen.fuo = fuo;
     if (applied == seen.applied) return;
     if (applied.offset <= seen.applied.offset) fail("the applied offset of " + who(id) + " went back");
+    look_at_commit(cluster, id, applied);
     look_at_history(cluster.machine(id), seen, id);
     look_at_place(replica, seen.executed, id);
     seen.applied = applied;
@@ -69,6 +70,12 @@ void Judge::look_at_place(Replica const& replica, std::size_t executed, ReplicaI
              std::to_string(now.executed) + " commands, others " + std::to_string(mark.executed) + "; last proposal " +
              std::to_string(now.previous) + ", others " + std::to_string(mark.previous));
     }
+}
+
+void Judge::look_at_commit(Cluster const& cluster, ReplicaId id, Position const& applied) {
+    if (applied.offset <= held_.executed() || held_.by_majority(cluster, applied)) return;
+    fail("not decided: " + who(id) + " has executed up to " + std::to_string(applied.offset) +
+         ", which no majority has held; others up to " + std::to_string(held_.executed()));
 }
 
 void Judge::look_at_admission(Cluster const& cluster, ReplicaId id) {

@@ -6,6 +6,7 @@
 //   durability    what was acknowledged is in the history of everybody who has executed so far, and of every later leader
 //   order         a command that was proposed after another one was acknowledged comes after it
 //   reads         a linearizable read has executed everything that was acknowledged or read before it began
+//   commit        nothing is executed beyond what a majority's logs have held (held.hpp)
 //   one writer    once a log has accepted a write of one tenure, it accepts none of a lower or another one of its number
 //   monotony      applied and FUO never go back within one life
 //   admission     a fresh incarnation neither grants nor counts before it was admitted
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "simulation/cluster.hpp"
+#include "simulation/held.hpp"
 
 namespace mu::simulation {
 
@@ -65,6 +67,8 @@ public:
             fail("lost: command " + std::to_string(command) + " was acknowledged, but others had passed it already");
         }
     }
+    // To be called while the log of `id` is still there.
+    void dies(Cluster const& cluster, ReplicaId id) { held_.dies(cluster, id); }
     void new_life(ReplicaId id) { seen_[id] = Seen{}; }
     // A write of `writer` to the log of `id` has landed and is accepted.
     void accepted(ReplicaId id, Tenure const& writer);
@@ -105,6 +109,7 @@ private:
     void look_at_history(Recorder const& machine, Seen& seen, ReplicaId id);
     void look_at_place(Replica const& replica, std::size_t executed, ReplicaId id);
     void look_at_admission(Cluster const& cluster, ReplicaId id);
+    void look_at_commit(Cluster const& cluster, ReplicaId id, Position const& applied);
     void extend(std::uint64_t command);
     void settle_owed();
 
@@ -114,6 +119,7 @@ private:
     std::map<Proposal, Offset> acknowledged_under_;
     std::vector<Owed> owed_;  // acknowledged, and nobody has executed so far
     std::vector<Seen> seen_;
+    Held held_;
     Offset reached_ = 0;
     Offset acknowledged_end_ = 0;
     Offset read_end_ = 0;

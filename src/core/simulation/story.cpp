@@ -7,7 +7,27 @@ namespace mu::simulation {
 
 using Kind = WalkEvent::Kind;
 
+namespace {
+
+std::uint64_t mixed(std::uint64_t digest, WalkEvent const& event) noexcept {
+    static constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
+    std::uint64_t const who = event.replica | event.route.writer << 8U | event.route.target << 16U |
+                              static_cast<std::uint64_t>(event.route.plane) << 24U;
+    std::uint64_t const what = static_cast<std::uint64_t>(event.kind) |
+                               static_cast<std::uint64_t>(event.operation) << 8U |
+                               static_cast<std::uint64_t>(event.region) << 16U;
+    std::uint64_t const when = static_cast<std::uint64_t>(event.at);
+    for (std::uint64_t const each : {who << 32U | what, when, event.a, event.b, event.place, event.proposal}) {
+        digest = (digest ^ each) * kOdd;
+        digest ^= digest >> 29U;
+    }
+    return digest;
+}
+
+}  // namespace
+
 void Walk::keep(WalkEvent const& event) {
+    digest_ = mixed(digest_, event);
     if (healed_ && event.kind <= Kind::replication) return;  // everybody steps all the time now
     if (trace_) std::printf("%s\n", describe(event).c_str());
     if (remembered_.size() < kRemembered) {
@@ -47,12 +67,13 @@ void Walk::note_operation(Kind kind, QueueId queue) {
 }
 
 std::string describe(WalkEvent const& event) {
-    static constexpr std::array<char const*, 24> kNames{
+    static constexpr std::array<char const*, 26> kNames{
         "background",     "replication", "propose",  "read",   "read done",
         "acknowledge",    "land",        "tear",     "fail",   "fail after effect",
         "land in permit", "disconnect",  "cut",      "heal",   "crash",
         "gone",           "restart",     "discover", "freeze", "thaw",
-        "pause",          "resume",      "jump",     "stage"};
+        "pause",          "resume",      "aside",    "able",   "jump",
+        "stage"};
     std::array<char, 240> line{};
     bool const operation = event.kind >= Kind::land && event.kind <= Kind::permit_land;
     double const at = static_cast<double>(event.at) / 1000.0;

@@ -98,7 +98,8 @@ void Walk::land_some(QueueId queue) {
 
 // From now on other links are slow, and there is more trouble or less. Now and then all is well for a while.
 void Walk::weather() {
-    bool const young = plan_.calm_youth && judge_.acknowledged() < 5 && step_ < plan_.steps / 4;
+    static constexpr std::uint64_t kYouthSteps = 5'000;  // whatever the plan's length: a shorter walk is a prefix
+    bool const young = plan_.calm_youth && judge_.acknowledged() < 5 && step_ < kYouthSteps;
     trouble_ = young ? 0 : dice_.below(plan_.trouble + 1);
     bool const runnable = dice_.one_in(2);
     cluster_.world.vouch_runnable(any(), runnable);
@@ -129,6 +130,7 @@ void Walk::calm_down() {
         if (!cluster_.alive(id)) restart(id);
         cluster_.world.vouch_runnable(id, false);
         cluster_.replica(id).shared().paused.store(false);
+        cluster_.replica(id).shared().aside.store(false);
         for (ReplicaId other = 1; other <= cluster_.size(); ++other)
             cluster_.world.heal(id, other);
     }
@@ -210,17 +212,29 @@ void Walk::chaos() {
             freeze(id, false);
             break;
         case Trouble::pause:
-            pause(id, true);
+            dice_.one_in(3) ? stand_aside(id, true) : pause(id, true);
             break;
         case Trouble::resume:
             pause(id, false);
+            stand_aside(id, false);
             break;
         case Trouble::jump:
-            auto const span = static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(300 * kMicrosecond)));
-            note(Kind::jump, id, static_cast<std::uint64_t>(span));
-            now_ += span;
+            jump_some(id);
             break;
     }
+}
+
+// Time passes for everybody while nobody steps, or one clock jumps: clocks have nothing to do with each other.
+void Walk::jump_some(ReplicaId id) {
+    auto const span = static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(300 * kMicrosecond)));
+    bool const alone = dice_.one_in(2);
+    note(Kind::jump, id, static_cast<std::uint64_t>(span), alone ? 1 : 0);
+    (alone ? ahead_[id] : now_) += span;
+}
+
+// Clocks count from some moment of their host's.
+void Walk::set_clock(ReplicaId id) {
+    ahead_[id] = static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(kSecond)));
 }
 
 void Walk::crash_some(ReplicaId id) {
@@ -263,6 +277,7 @@ void Walk::crash(ReplicaId id, bool reported) {
         if (command.session != 0) sessions_[command.session - 1].in_flight = false;
         if (command.by_hand) fates_[command.number] = Fate::indeterminate;
     }
+    judge_.dies(cluster_, id);
     cluster_.crash(id);
     std::uint64_t const lives = lives_[id].lives;
     lives_[id] = Life{};
@@ -278,6 +293,7 @@ void Walk::restart(ReplicaId id) {
     cluster_.restart(id);
     note(Kind::restart, id, cluster_.world.incarnation(id));
     judge_.new_life(id);
+    set_clock(id);
     ++lives_[id].lives;
 }
 
@@ -322,6 +338,12 @@ void Walk::pause(ReplicaId id, bool paused) {
     if (!cluster_.alive(id)) return;
     note(paused ? Kind::pause : Kind::resume, id);
     cluster_.replica(id).shared().paused.store(paused);
+}
+
+void Walk::stand_aside(ReplicaId id, bool aside) {
+    if (!cluster_.alive(id)) return;
+    note(aside ? Kind::aside : Kind::able, id);
+    cluster_.replica(id).shared().aside.store(aside);
 }
 
 }  // namespace mu::simulation

@@ -18,6 +18,7 @@ Walk::Walk(WalkPlan const& plan)
     cluster_.world.on_accept([this](ReplicaId id, Tenure const& writer) { judge_.accepted(id, writer); });
     cluster_.world.on_moment([this](ReplicaId id, Plane plane) { in_moment(id, plane); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
+        set_clock(id);
         for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
             if (other != id && !dice_.one_in(3)) cluster_.world.discover(id, other);
         }
@@ -74,14 +75,14 @@ void Walk::step_some_plane() {
 
 void Walk::step_background(ReplicaId id) {
     note(Kind::background, id);
-    cluster_.replica(id).step_background(now_);
+    cluster_.replica(id).step_background(clock(id));
     judge_.look(cluster_, id);
 }
 
 void Walk::step_replication(ReplicaId id) {
     note(Kind::replication, id);
     if (dice_.one_in(8)) cluster_.world.coalesce_completions(id, Plane::replication);
-    cluster_.replica(id).step_replication(now_, nullptr);
+    cluster_.replica(id).step_replication(clock(id), nullptr);
     after_plane(id);
 }
 

@@ -48,6 +48,8 @@ struct WalkEvent {
         thaw,
         pause,
         resume,
+        aside,
+        able,
         jump,
         stage,
     };
@@ -86,6 +88,8 @@ public:
     void heal_everything();
     void freeze(ReplicaId id, bool frozen);
     void pause(ReplicaId id, bool paused);
+    // The program around the replica cannot lead now, or can again.
+    void stand_aside(ReplicaId id, bool aside);
 
     // A command of somebody's own. Its number, if it was proposed.
     struct Proposed {
@@ -102,6 +106,8 @@ public:
     [[nodiscard]] std::uint64_t steps() const noexcept { return step_; }
     [[nodiscard]] std::uint64_t planned_steps() const noexcept { return plan_.steps; }
     [[nodiscard]] std::string transcript() const;
+    // Of everything that has happened: equal wherever the same seed is walked.
+    [[nodiscard]] std::uint64_t digest() const noexcept { return digest_; }
     // How every replica sees itself and the others.
     [[nodiscard]] std::string state();
     [[nodiscard]] std::string reproduction() const;
@@ -183,6 +189,9 @@ private:
     void time_out_cut_operations();
     void calm_round();
 
+    [[nodiscard]] Nanoseconds clock(ReplicaId id) const noexcept { return now_ + ahead_[id]; }
+    void set_clock(ReplicaId id);
+    void jump_some(ReplicaId id);
     [[nodiscard]] bool may_crash(ReplicaId id) const;
     [[nodiscard]] bool up(ReplicaId id) const;
     [[nodiscard]] bool stopped(ReplicaId id, Plane plane) const noexcept {
@@ -203,6 +212,7 @@ private:
     Cluster cluster_;
     Judge judge_;
     Nanoseconds now_ = kSecond;
+    std::array<Nanoseconds, kMaxReplicas> ahead_{};  // of now_: every life has a clock of its own
     std::uint64_t step_ = 0;
     std::uint64_t trouble_ = 0;
     std::array<Life, kMaxReplicas> lives_;
@@ -212,6 +222,7 @@ private:
     std::uint64_t next_command_ = 1;
     std::vector<WalkEvent> remembered_;
     std::size_t event_remembered_ = 0;
+    std::uint64_t digest_ = 0;
     OwnedBytes commands_of_storms_;        // what commands of random clients are to a user's own state machine
     std::map<std::uint64_t, Fate> fates_;  // of commands by hand
     bool live_ = true;                     // nothing has happened that the protocol need not bear

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from mu.cli.show import console, errors, progress_bar, say, write_json
-from mu.testing.sim_walk import Violation, walk_seeds
+from mu.testing.sim_walk import Violation, Walked, together, walk_seeds
 
 FRESH_BITS: Final = 48
 JsonFile = Annotated[str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")]
@@ -54,28 +54,25 @@ def sim(
 def _run(
     seeds: Iterable[int], total: int, steps: int, replicas: int, seconds: float, jobs: int | None
 ) -> dict[str, Any]:
-    began, walked, taken, busy = time.monotonic(), 0, 0, 0.0
-    found: Violation | None = None
-    stop = False
+    began, walked = time.monotonic(), Walked()
 
     def passed() -> float:
         return time.monotonic() - began
 
     def goes_on() -> bool:
-        return not stop and (not seconds or passed() < seconds)
+        return walked.violation is None and (not seconds or passed() < seconds)
 
     with progress_bar("walking") as progress:
         for batch in walk_seeds(seeds, steps=steps, replicas=replicas, jobs=jobs, goes_on=goes_on):
-            walked, taken, busy = walked + batch.seeds, taken + batch.steps, busy + batch.seconds
-            found = found or batch.violation
-            stop = found is not None
-            progress(walked / total if total else min(1.0, passed() / seconds))
+            walked = together(walked, batch)
+            progress(walked.seeds / total if total else min(1.0, passed() / seconds))
     return {
-        "seeds": walked,
-        "steps": taken,
+        "seeds": walked.seeds,
+        "steps": walked.steps,
         "seconds": passed(),
-        "steps_per_s_per_core": round(taken / busy) if busy else 0,
-        "found": found,
+        "steps_per_s_per_core": round(walked.steps / walked.seconds) if walked.seconds else 0,
+        "digest": f"{walked.digest:016x}",
+        "found": walked.violation,
     }
 
 
@@ -102,6 +99,7 @@ def _print(result: dict[str, Any], violation: Violation | None) -> None:
         ("seeds", f"{result['seeds']:,} from {result['first_seed']} on"),
         ("steps", f"{result['steps']:,}"),
         ("steps a second and processor", f"{result['steps_per_s_per_core']:,}"),
+        ("digest, the same on every machine", result["digest"]),
         ("violations", "none" if violation is None else "one"),
     ):
         table.add_row(name, value)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -45,28 +45,38 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """What a batch of seeds came to: how many seeds and steps, in how many seconds of one processor."""
+    """What some walks came to.
+
+    Attributes:
+        seeds, steps: how many.
+        seconds: of one processor.
+        violation: which ended them.
+        digest: of everything that happened in them, 64 bits: the same seeds have the same one on every machine.
+    """
 
     seeds: int = 0
     steps: int = 0
     seconds: float = 0.0
     violation: Violation | None = None
+    digest: int = 0
 
 
-def walk(seed: int, steps: int = 0, replicas: int = 0) -> tuple[int, Violation | None]:
-    """One walk in this process; returns how many steps it took, and what it saw.
+def walk(seed: int, steps: int = 0, replicas: int = 0) -> Walked:
+    """One walk in this process.
 
     Args:
         seed: 64 bits.
         steps: of the storm; 0: as the seed says (10,000 to 50,000).
         replicas: 0: as the seed says (1, 3, 5 or 7).
     """
+    began = time.process_time()
     one = _core.Walk(seed=seed, steps=steps, replicas=replicas, log_bytes=0, state_machine=None)
     sound = one.run()
     report = one.report()
+    spent = time.process_time() - began
     if sound:
-        return report["steps"], None
-    return report["steps"], Violation(
+        return Walked(1, report["steps"], spent, digest=report["digest"])
+    violation = Violation(
         seed=seed,
         steps=steps or report["steps"],
         replicas=report["replicas"],
@@ -75,6 +85,7 @@ def walk(seed: int, steps: int = 0, replicas: int = 0) -> tuple[int, Violation |
         state=report["state"],
         reproduction=report["reproduction"],
     )
+    return Walked(1, report["steps"], spent, violation, report["digest"])
 
 
 def shortest(found: Violation) -> Violation:
@@ -82,23 +93,33 @@ def shortest(found: Violation) -> Violation:
     least, most = 0, found.steps
     while least + 1 < most:
         middle = (least + most) // 2
-        _, earlier = walk(found.seed, middle, found.replicas)
+        earlier = walk(found.seed, middle, found.replicas).violation
         if earlier is None:
             least = middle
         else:
             most, found = middle, earlier
-    return walk(found.seed, most, found.replicas)[1] or found
+    return walk(found.seed, most, found.replicas).violation or found
 
 
 def walk_batch(seeds: list[int], steps: int, replicas: int) -> Walked:
     """Walks in this process until one sees a violation, which is made as short as it gets."""
-    began, walked = time.process_time(), 0
-    for done, seed in enumerate(seeds, start=1):
-        taken, violation = walk(seed, steps, replicas)
-        walked += taken
-        if violation is not None:
-            return Walked(done, walked, time.process_time() - began, shortest(violation))
-    return Walked(len(seeds), walked, time.process_time() - began)
+    all_of_them = Walked()
+    for seed in seeds:
+        all_of_them = together(all_of_them, walk(seed, steps, replicas))
+        if all_of_them.violation is not None:
+            return replace(all_of_them, violation=shortest(all_of_them.violation))
+    return all_of_them
+
+
+def together(one: Walked, other: Walked) -> Walked:
+    """What some walks and some others came to, in whichever order they were walked."""
+    return Walked(
+        one.seeds + other.seeds,
+        one.steps + other.steps,
+        one.seconds + other.seconds,
+        one.violation or other.violation,
+        (one.digest + other.digest) % (1 << 64),
+    )
 
 
 def walk_seeds(
@@ -163,7 +184,7 @@ def _ends_well(seed: int, steps: int, replicas: int, *, quiet: bool = True) -> b
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=_close_stderr if quiet else None) as pool:
         try:
-            return pool.submit(walk, seed, steps, replicas).result()[1] is None
+            return pool.submit(walk, seed, steps, replicas).result().violation is None
         except BrokenProcessPool:
             return False
 

@@ -1,0 +1,48 @@
+#include "simulation/held.hpp"
+
+#include <algorithm>
+#include <optional>
+
+namespace mu::simulation {
+
+namespace {
+
+bool among(std::vector<Position> const& chain, Position const& at) noexcept {
+    return std::find(chain.begin(), chain.end(), at) != chain.end();
+}
+
+}  // namespace
+
+bool Held::by_majority(Cluster const& cluster, Position const& applied) {
+    std::size_t holders = 0;
+    for (ReplicaId id = 1; id <= cluster.size(); ++id)
+        holders += holds(cluster, id, applied) ? 1 : 0;
+    if (holders < majority_of(cluster.size())) return false;
+    executed_ = applied;
+    for (std::vector<Position>& chain : ended_)
+        std::erase_if(chain, [&](Position const& at) { return at.offset <= executed_.offset; });
+    return true;
+}
+
+bool Held::holds(Cluster const& cluster, ReplicaId id, Position const& applied) {
+    if (among(ended_[id], applied)) return true;
+    if (!cluster.alive(id)) return false;
+    chain_.clear();
+    append_chain(cluster, id, chain_);
+    return among(chain_, applied);
+}
+
+void Held::append_chain(Cluster const& cluster, ReplicaId id, std::vector<Position>& to) const {
+    std::span<std::byte const> const ring = cluster.world.fabric(id).memory().log().bytes;
+    Position at = executed_;
+    while (at.offset - executed_.offset < cluster.format.ring_bytes()) {
+        std::optional<Slot> const slot = cluster.format.parse(ring, at);
+        if (!slot) return;
+        at = slot->after();
+        to.push_back(at);
+    }
+}
+
+void Held::dies(Cluster const& cluster, ReplicaId id) { append_chain(cluster, id, ended_[id]); }
+
+}  // namespace mu::simulation
