@@ -98,7 +98,7 @@ LEAST_DEADLY = 3
 
 def deadly_walk(seed: int, steps: int = 0, replicas: int = 0) -> sim_walk.Walked:
     """A walk that, with one seed, ends its process."""
-    if seed == DEADLY_SEED and steps >= LEAST_DEADLY:
+    if (seed, replicas) == (DEADLY_SEED, 3) and steps >= LEAST_DEADLY:
         os._exit(1)
     return sim_walk.Walked(1, steps)
 
