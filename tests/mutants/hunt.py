@@ -14,13 +14,14 @@ HANG = 30.0  # seconds beyond the limit: by then a step of a replica cannot be a
 
 @dataclass(frozen=True)
 class Catch:
-    """How a hunt ended: the seed of the walk that was caught, all steps that were walked, and what was said."""
+    """How a hunt ended: the seed of the walk that was caught, all steps that were walked, what was said, and the digest."""
 
     caught: bool
     seed: int
     steps: int
     total_steps: int
     failure: str
+    digest: int = 0
 
 
 def hunt(runner: Path, first: int, limit_s: float, count: int = 1_000_000) -> Catch:
