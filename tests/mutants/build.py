@@ -1,4 +1,4 @@
-"""Builds the simulator's runner with a mistake in it.
+"""Builds the simulator's runner, or a room of the C++ tests, with a mistake in it.
 
 Only what a mutant touches is compiled: its own files in a directory that the compiler searches first, everything else
 as it is in the tree. The objects are linked before the library of the unmutated core, so that the linker takes them
@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.mutants.mutant import CORE, ROOT, Mutant, mutated
 
 LIBRARY = "libmu_core.a"
+SUPPORT = ("libmu_test_support.a", "libmu_redis_ledger.a")  # of the tests
 RUNNER = ROOT / "tests/mutants/runner.cpp"
 # What of the library the runner is made of; nothing else can matter to it.
 LINKED = re.compile(r"src/core/(log\.cpp|common/|protocol/|simulation/|fabric/sim)")
@@ -88,9 +89,24 @@ class Workshop:
 
     def runner(self, mutant: Mutant) -> Path:
         """The runner with this mistake in it."""
+        return self.program(mutant, mutant.name, RUNNER, [])
+
+    def tests(self, mutant: Mutant, room: str) -> Path:
+        """The C++ tests of a room, as they were built, linked with this mistake."""
+        headers = [file for file in mutant.files if not file.endswith(".cpp")]
+        if headers:
+            raise ValueError(f"{mutant.name} changes {headers}, of which the tests as they were built know nothing")
+        objects = sorted((self.directory / f"CMakeFiles/mu_{room}_tests.dir").rglob("*.o"))
+        libraries = [self.directory / name for name in SUPPORT]
+        return self.program(mutant, f"{mutant.name}-{room}", None, [*objects, *libraries])
+
+    def program(self, mutant: Mutant, name: str, main: Path | None, built: list[Path]) -> Path:
+        """A program of `main`, if there is one, what was built before, and the core with this mistake in it."""
         self.check_library()
         changed = {CORE / file for file in mutant.files}
-        units = [unit for unit in self.units if unit.source == RUNNER or changed.intersection(unit.parts)]
+        units = [unit for unit in self.units if unit.source == main or changed.intersection(unit.parts)]
+        if main is None:
+            units = [unit for unit in units if unit.source != RUNNER]
         missing = changed.difference(part for unit in units for part in unit.parts)
         if missing:
             raise ValueError(f"{mutant.name} changes what the runner does not contain: {sorted(map(str, missing))}")
@@ -98,10 +114,11 @@ class Workshop:
         made_of = [part for unit in units for part in unit.parts]
         contents = [texts.get(part) or part.read_text(encoding="utf-8") for part in sorted(set(made_of))]
         commands = ["\0".join((*unit.command, *OPTIMISATION)) for unit in units]
-        path = self.cache / f"{mutant.name}-{text_digest(self.library_digest, *commands, *contents)}"
+        before = [each.read_bytes() for each in built]
+        path = self.cache / f"{name}-{text_digest(self.library_digest, *commands, *contents, *before)}"
         if not path.exists():
-            self.build(units, texts, path)
-            for old in self.cache.glob(f"{mutant.name}-" + "?" * 20):
+            self.build(units, texts, built, path)
+            for old in self.cache.glob(f"{name}-" + "?" * 20):
                 if old != path:
                     old.unlink()
         return path
@@ -118,8 +135,8 @@ class Workshop:
         """The text of a file with the mistake in it."""
         return mutated(mutant.edits, file, (CORE / file).read_text(encoding="utf-8"))
 
-    def build(self, units: list[Unit], texts: dict[Path, str], path: Path) -> None:
-        """Compiles the units with these texts in place of the tree's, and links them into `path`."""
+    def build(self, units: list[Unit], texts: dict[Path, str], built: list[Path], path: Path) -> None:
+        """Compiles the units with these texts in place of the tree's, and links them with the rest into `path`."""
         with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
             copies = Path(scratch) / "core"
             for source, text in texts.items():
@@ -133,7 +150,7 @@ class Workshop:
                 compiler, *flags = unit.command
                 call([compiler, f"-I{copies}", *flags, *OPTIMISATION, "-c", str(source), "-o", objects[-1]])
             linked = Path(scratch) / "linked"
-            call([compiler, *objects, str(self.library), "-pthread", "-o", str(linked)])
+            call([compiler, *objects, *map(str, built), str(self.library), "-pthread", "-o", str(linked)])
             linked.replace(path)
 
 

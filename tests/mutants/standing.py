@@ -44,6 +44,16 @@ MUTANTS = [
         Edit(FOLLOWERS, "if (now >= follower.retry_at) {", "if (follower.retry_at == 0) {"),
     ),
     liveness(
+        "lost-follower-counts",
+        "A follower that left the tenure is not counted any more.",
+        Edit(FOLLOWERS, "if (followers_[member].is_written()) {", "if (true) {"),
+        Edit(
+            FOLLOWERS,
+            "    follower.stage = Follower::Stage::idle;\n    follower.accepted = 0;\n",
+            "    follower.stage = Follower::Stage::idle;\n",
+        ),
+    ),
+    liveness(
         "held-but-not-counted",
         "What a follower that is asked again holds of the tenure is counted, though its acknowledgement was lost.",
         Edit(FOLLOWERS, "follower.accepted = follower.cursor.offset;", "follower.accepted = 0;"),

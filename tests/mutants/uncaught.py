@@ -71,21 +71,6 @@ UNCAUGHT = [
     ),
     Uncaught(
         safety(
-            "lost-follower-counts",
-            "A follower that left the tenure is not counted any more.",
-            Edit(FOLLOWERS, "if (followers_[member].is_written()) {", "if (true) {"),
-            Edit(
-                FOLLOWERS,
-                "    follower.stage = Follower::Stage::idle;\n    follower.accepted = 0;\n",
-                "    follower.stage = Follower::Stage::idle;\n",
-            ),
-        ),
-        True,
-        "What it accepted it has accepted. Only its next life has forgotten it, and that is admitted by a record that "
-        "a majority without it accepts, and with the record everything before it.",
-    ),
-    Uncaught(
-        safety(
             "commit-beyond-own-chain",
             "A deposed leader takes as decided only what its own log has accepted.",
             Edit(REPLICATOR, "std::min(decided_, followers_[settings_.self].accepted)", "decided_"),
@@ -132,26 +117,6 @@ UNCAUGHT = [
         "holds for the floor, and for asking same_log() before the copy instead of after it.",
     ),
     Uncaught(
-        safety(
-            "formation-forgets",
-            "Another vector is prepared only once a majority of the first one's incarnations has abandoned that.",
-            Edit("protocol/formation.cpp", "if (abandoned_by_majority()) {", "if (prepared_ != digest) {"),
-        ),
-        False,
-        "It matters only when a majority of those who formed has forgotten everything: no walk goes so far, because "
-        "then nothing that was acknowledged could be demanded any more.",
-    ),
-    Uncaught(
-        safety(
-            "same-proposal-of-another-life",
-            "A proposal names one tenure: one that an earlier life of the replica was granted is refused to its next.",
-            Edit(PERMISSION, "request.proposal < word || taken", "request.proposal < word"),
-            Edit(MEMORY, "        MU_ASSERT(tenure == holder_);  // a proposal names one tenure\n", ""),
-        ),
-        False,
-        "A mistake that one walk in 150,000 met; tests/simulation/walk_regression_test.cpp tells its story alone.",
-    ),
-    Uncaught(
         liveness(
             "no-minimum-hold",
             "A live writer keeps a log for a minimum time.",
@@ -159,27 +124,5 @@ UNCAUGHT = [
         ),
         True,
         "Back-off alone also ends every duel, later; and the hold does without back-off. no-back-off leaves both out.",
-    ),
-    Uncaught(
-        safety(
-            "no-promise-on-admission",
-            "★ Whoever is admitted first promises what its earlier life may have promised.",
-            Edit(PERMISSION, "leader.proposal > fabric_.permission()", "leader.proposal == kNoProposal"),
-        ),
-        False,
-        "Nearly no mistake: the snapshot names the proposal of the last slot that it stands for, a grant shows it, and"
-        " a takeover is given up when a grant shows a proposal that is not below its own. What is left is a leader that"
-        " sends the snapshot before it has executed its own seal. 680 million steps did not meet it.",
-    ),
-    Uncaught(
-        liveness(
-            "execution-untold",
-            "What a replica has executed it tells, also when its tenure ends before its next step.",
-            Edit(REPLAYER, "    publish();  // also what", "    if (found || executed) publish();  // also what"),
-        ),
-        False,
-        "A mistake: it keeps the last leader from leading again until somebody else has written a slot. For nobody to "
-        "do so, the others must be lapped or unwilling at that moment; a loaded machine met it, three minutes of walks "
-        "did not. tests/paper/decide_test.cpp tells it alone.",
     ),
 ]

@@ -243,6 +243,19 @@ TEST_CASE("A write that fails after its effect is in memory, is reported as fail
     CHECK_FALSE(bench.next(1).success);
 }
 
+TEST_CASE("A write whose writer hears of it late was judged when it landed, whoever has the permission meanwhile") {
+    Bench bench(manual());
+    bench.grant(2, 1, 1);
+    auto const bytes = words(7, 2);
+    bench.write(1, 2, Region::log, 0, bytes, 5);
+    REQUIRE(bench.world.land_unheard(bench.queue(1, 2)));
+    CHECK(word(bench.log(2), 0) == 7);
+    CHECK(bench.silent(1));
+    bench.grant(2, 3, 2);
+    REQUIRE(bench.world.land(bench.queue(1, 2)));
+    CHECK(bench.next(1).success);
+}
+
 TEST_CASE("A connection that breaks fails what is pending and what is posted, until the channel connects anew") {
     Bench bench(manual());
     Tenure const tenure = bench.grant(2, 1, 1);

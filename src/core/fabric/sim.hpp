@@ -142,6 +142,7 @@ public:
     bool land(QueueId queue);               // whole; then the completion can be polled
     bool fail(QueueId queue);               // nothing more of it lands; it completes with failure
     bool fail_after_effect(QueueId queue);  // it lands, but its writer is told that it failed
+    bool land_unheard(QueueId queue);       // it lands and is judged; what comes next is its completion
     // The connection breaks: what is pending fails, and so does what is posted until the channel connects anew.
     void disconnect(QueueId queue);
     // Lands `words` more words and leaves the rest pending. First the first word, last the last; those between, and

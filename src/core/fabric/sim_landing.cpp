@@ -2,7 +2,7 @@
 //
 // A torn operation carries the order of its words; a prefix of that order has landed. Whether a log write succeeds is
 // judged after its last word has landed (F1), however long after: that is where a writer that was stopped between its
-// store and its check looks.
+// store and its check looks. And its writer may hear of the judgement much later still.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -122,6 +122,14 @@ bool SimWorld::fail_after_effect(QueueId queue_id) {
     return true;
 }
 
+bool SimWorld::land_unheard(QueueId queue_id) {
+    if (!can_land(queue_id)) return false;
+    SimQueue& queue = queues_[queue_id];
+    bool const done = apply(queue, queue.front().words()) == Effect::whole;
+    queue.front().verdict = done ? Verdict::done : Verdict::refused;
+    return true;
+}
+
 bool SimWorld::fail(QueueId queue) {
     if (queues_[queue].empty()) return false;
     finish(queue, false);
@@ -147,6 +155,7 @@ bool SimWorld::land_partly(QueueId queue_id, std::size_t words, std::uint64_t or
 
 SimWorld::Effect SimWorld::apply(SimQueue& queue, std::size_t words) {
     SimOperation& operation = queue.front();
+    if (operation.verdict != Verdict::open) return operation.verdict == Verdict::done ? Effect::whole : Effect::refused;
     SimFabric* const target = life(queue.route().target, operation.target_incarnation);
     if (target == nullptr) return Effect::refused;
     SimMemory& memory = target->memory();

@@ -32,6 +32,9 @@ struct SimRoute {
     ReplicaId target = kNobody;
 };
 
+// What became of an operation at its target: its writer hears of it later.
+enum class Verdict : std::uint8_t { open, done, refused };
+
 // One posted operation. Slots of a queue are used again, so that the vectors keep their capacity.
 struct SimOperation {
     Operation kind = Operation::write;
@@ -52,6 +55,7 @@ struct SimOperation {
     std::vector<std::uint32_t> order;  // of the words, once the operation has been torn; [0, landed) have landed
     std::size_t landed = 0;            // words
     std::uint64_t ring_key = 0;        // the grant under which a torn read began to copy the log
+    Verdict verdict = Verdict::open;
 
     [[nodiscard]] std::size_t words() const noexcept { return (length + kSimWord - 1) / kSimWord; }
     [[nodiscard]] bool log_write() const noexcept { return kind == Operation::write && region == Region::log; }
@@ -104,6 +108,7 @@ public:
         operation.order.clear();
         operation.landed = 0;
         operation.ring_key = 0;
+        operation.verdict = Verdict::open;
         return operation;
     }
     void pop() noexcept {

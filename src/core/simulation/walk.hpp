@@ -36,6 +36,7 @@ struct WalkEvent {
         tear,
         fail,
         fail_after,
+        unheard,
         permit_land,
         disconnect,
         cut,
