@@ -21,6 +21,7 @@ inline constexpr int kError = 1;
 inline constexpr int kVersion = 1;
 inline constexpr int kFilterNotOwnCalls = 1;
 inline constexpr int kReplyError = 1;
+inline constexpr int kReplyArray = 3;
 
 enum ContextFlag : int {
     kIsReplica = 1 << 3,
@@ -72,6 +73,8 @@ using DescriptorCallback = void (*)(int, void*, int);
     X(ReplyWithCallReply, int, (RedisModuleCtx*, RedisModuleCallReply*))                       \
     X(Call, RedisModuleCallReply*, (RedisModuleCtx*, char const*, char const*, ...))           \
     X(CallReplyType, int, (RedisModuleCallReply*))                                             \
+    X(CallReplyLength, std::size_t, (RedisModuleCallReply*))                                   \
+    X(CallReplyArrayElement, RedisModuleCallReply*, (RedisModuleCallReply*, std::size_t))      \
     X(CallReplyStringPtr, char const*, (RedisModuleCallReply*, std::size_t*))                  \
     X(FreeCallReply, void, (RedisModuleCallReply*))                                            \
     X(Replicate, int, (RedisModuleCtx*, char const*, char const*, ...))                        \

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "attach/redis_needs.hpp"
 #include "attach/redis_server.hpp"
 
 namespace mu::redis {
@@ -54,25 +55,10 @@ void refuse(Context context, Refusal why) {
 
 void never(Context context) { refuse(context, Refusal::bypasses_log); }
 
-// Settings that replication stands on, each with the value that it has: to set it to that changes nothing.
-void config(Context context) {
-    static std::unordered_map<std::string, std::optional<std::string_view>> const fixed{
-        {"appendonly", "yes"},
-        {"appendfsync", "always"},
-        {"no-appendfsync-on-rewrite", "no"},
-        {"auto-aof-rewrite-percentage", "0"},
-        {"aof-timestamp-enabled", "no"},
-        {"save", ""},
-        {"replica-serve-stale-data", "no"},
-        {"slave-serve-stale-data", "no"},
-        {"replica-ignore-maxmemory", "yes"},
-        {"slave-ignore-maxmemory", "yes"},
-        {"replica-read-only", "yes"},
-        {"slave-read-only", "yes"},
-        {"repl-diskless-sync", "no"},
-        {"repl-timeout", "3600"},
-        {"repl-backlog-ttl", "1"},
-        {"io-threads", "1"},
+// Settings that replication stands on, each with the value that it has: to set it to that changes nothing. Those without
+// one are not to be set at all.
+std::unordered_map<std::string, std::optional<std::string_view>> fixed_settings() {
+    std::unordered_map<std::string, std::optional<std::string_view>> fixed{
         {"appenddirname", std::nullopt},
         {"appendfilename", std::nullopt},
         {"replicaof", std::nullopt},
@@ -84,6 +70,18 @@ void config(Context context) {
         {"masterauth", std::nullopt},
         {"masteruser", std::nullopt},
     };
+    constexpr std::string_view kReplica = "replica-";
+    for (Need const& each : kNeeds) {
+        fixed.emplace(each.setting, each.value);
+        if (each.setting.starts_with(kReplica)) {  // it has its older name, too
+            fixed.emplace("slave-" + std::string(each.setting.substr(kReplica.size())), each.value);
+        }
+    }
+    return fixed;
+}
+
+void config(Context context) {
+    static auto const fixed = fixed_settings();
     if (lower(argument(context, 1)) != "set") {
         return;
     }
@@ -182,8 +180,9 @@ void joining(Context context, std::string const& name) {
 }
 
 bool reads_are_refused(std::string const& name) {
-    bool const answers = server()->settings().stale_reads && server()->holds_data();
-    return !answers && !touches_no_data(name) && !server()->is_from_link(descriptor_read_last());
+    Server const& here = *server();
+    bool const answers = here.settings().stale_reads && here.holds_data() && here.settings_hold();
+    return !answers && !touches_no_data(name) && !here.is_from_link(descriptor_read_last());
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 #include <chrono>
 #include <csignal>
 #include <string>
+#include <utility>
 
+#include "attach/redis_needs.hpp"
 #include "attach/redis_server.hpp"
 #include "protocol/settings.hpp"
 #include "runtime/clock.hpp"
@@ -13,7 +15,7 @@
 namespace mu::redis {
 namespace {
 
-constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;  // of settings that nobody can change by a command
+constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;  // of what nobody can change by a command
 constexpr std::int64_t kConnectTakes = 100 * kMillisecond;  // of redis to the link; on a quiet machine one
 constexpr std::int64_t kNobodyLeads = 300 * kMillisecond;   // although whoever could would have been elected by then
 
@@ -73,13 +75,26 @@ bool Server::tap_is_armed(RedisModuleCtx* context) {
         return true;
     }
     armed_checked_at_ = now;
+    look_at_settings(context);
     RedisModuleServerInfoData* const info = api::GetServerInfo(context, "persistence");
     int wrong = 0;
-    armed_ = api::ServerInfoGetFieldSigned(info, "aof_enabled", &wrong) == 1 && wrong == 0 &&
+    armed_ = settings_hold() && api::ServerInfoGetFieldSigned(info, "aof_enabled", &wrong) == 1 && wrong == 0 &&
              api::ServerInfoGetFieldSigned(info, "aof_rewrite_in_progress", &wrong) == 0 &&
              api::ServerInfoGetFieldSigned(info, "aof_rewrite_scheduled", &wrong) == 0 && wrong == 0;
     api::FreeServerInfo(context, info);
     return armed_;
+}
+
+// What is wrong is told once, though it is looked at again and again until it is right.
+void Server::look_at_settings(RedisModuleCtx* context) {
+    std::string wrong = wrong_setting(context);
+    if (!wrong.empty() && wrong != wrong_setting_) {
+        api::Log(context, "warning",
+                 "replica %u: %s: it neither leads nor accepts writes; what was decided is kept by the others. Set it "
+                 "back by CONFIG SET, or start this server anew",
+                 settings_.replica, wrong.c_str());
+    }
+    wrong_setting_ = std::move(wrong);
 }
 
 // Clients of SENTINEL subscribe to this.

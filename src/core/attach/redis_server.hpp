@@ -70,6 +70,8 @@ public:
     [[nodiscard]] bool may_be_copied() const noexcept;
     // Whether redis holds what the batches up to a known one make.
     [[nodiscard]] bool holds_data() const { return brought_up_ && ledger_.view().trusted; }
+    // Whether redis's own settings were right when it was last asked (redis_needs).
+    [[nodiscard]] bool settings_hold() const noexcept { return wrong_setting_.empty(); }
     // Whether this descriptor is redis's connection to what it replicates: the link, or a donor.
     [[nodiscard]] bool is_from_link(int descriptor) const noexcept;
     // MU.AT came over redis's link.
@@ -111,6 +113,7 @@ private:
     [[nodiscard]] bool has_caught_up() noexcept;
     [[nodiscard]] bool is_last_resort() noexcept;
     [[nodiscard]] bool tap_is_armed(RedisModuleCtx* context);
+    void look_at_settings(RedisModuleCtx* context);
     void tell_of_leader(RedisModuleCtx* context);
     void replicate_from(RedisModuleCtx* context, std::string const& host, int port);
     [[nodiscard]] bool replicate_from_nobody(RedisModuleCtx* context);
@@ -170,6 +173,7 @@ private:
     std::uint64_t marked_ = 0;
     std::int64_t armed_checked_at_ = 0;
     bool armed_ = false;
+    std::string wrong_setting_;  // of redis's, as it was told in the log
     std::int64_t disarmed_until_ = 0;
     std::uint32_t told_leader_ = 0;
     std::int64_t leaderless_since_ = 0;  // while in doubt

@@ -13,6 +13,7 @@ import pytest
 from mu.apps.redis import LocalRedis
 from tests.apps.redis.workload import PATIENT
 
+BINARIES = Path(os.environ.get("MU_TEST_BINARIES", ""))  # before the tests clear the variables
 MADE: pytest.StashKey[list[LocalRedis]] = pytest.StashKey()  # of a test: its servers
 DIGEST = ("--enable-debug-command", "local")  # DEBUG DIGEST is how data are compared
 
@@ -87,3 +88,19 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> str:
 def binary(request: pytest.FixtureRequest) -> str:
     """The server's program, for tests that are asked of both."""
     return str(request.getfixturevalue("valkey")) if request.param == "valkey" else "redis-server"
+
+
+@pytest.fixture
+def with_behind(binary: str, tmp_path: Path) -> Callable[..., str]:
+    """Makes a server's program that has a further module (behind.cpp): its BEHIND is CONFIG where Mu does not look."""
+    module = BINARIES / "mu_redis_behind.so"
+    assert module.exists(), f"{module} is missing: use ./dev test, which builds it."
+
+    def make(*words: str) -> str:
+        program = tmp_path / "redis-server"
+        load = " ".join(["--loadmodule", f'"{module.resolve()}"', *words])
+        program.write_text(f'#!/bin/sh\nexec "{binary}" "$@" {load}\n')
+        program.chmod(0o700)
+        return str(program)
+
+    return make
