@@ -13,6 +13,8 @@ from mu.apps.redis import Address
 from tests.suites.outcome import Outcome, run_to_end
 
 FILES: Final = ("commands", "pipeline", "pubsub", "scripting", "lock", "monitor", "function", "encoding")
+# Its marks for what is not there with Mu: other modules, Redis Cluster, TLS.
+MARKED: Final = "not redismod and not onlycluster and not ssl"
 NUMBERS: Final = re.compile(r"0x[0-9a-f]+")
 
 
@@ -36,7 +38,7 @@ def run(
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=60", f"--junitxml={report}"]
-    command += [f"--redis-url=redis://{address}/0", "-m", "not redismod and not onlycluster and not ssl"]
+    command += [f"--redis-url=redis://{address}/0", "-m", MARKED]
     command += [f"--deselect={name}" for name in left_out]
     command += [f"tests/test_{name}.py" for name in names or FILES]
     outcome = run_to_end(command, tree, log, limit, {"PYTHONPATH": str(tree)})
