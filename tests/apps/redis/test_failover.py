@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from mu.apps.redis import LocalRedis
+from tests.apps.redis import verdicts
 from tests.apps.redis.frozen import frozen
+from tests.apps.redis.verdicts import Ending, Transaction
 from tests.apps.redis.workload import packed
 
 PATIENCE = 90.0  # seconds for what has to happen in the end
@@ -26,7 +29,7 @@ class Writers:
     """Clients of redis-py's Sentinel, each adding its numbers to a list of its own and counting in common."""
 
     def __init__(self, servers: LocalRedis, count: int = 4) -> None:
-        self.acknowledged: list[list[int]] = [[] for _ in range(count)]
+        self.acknowledged: list[list[Transaction]] = [[] for _ in range(count)]
         self._servers = servers
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(count)]
@@ -45,13 +48,14 @@ class Writers:
         i = 0
         while not self._stopping.is_set():
             i += 1
+            called = time.monotonic_ns()
             try:
                 with client.pipeline(transaction=True) as transaction:
                     transaction.rpush(f"list{number}", i).incr("count")
-                    transaction.execute()
+                    length, count = transaction.execute()
             except redis.RedisError:
                 continue  # in doubt, or refused: this number is never used again
-            self.acknowledged[number].append(i)
+            self.acknowledged[number].append(Transaction(i, length, count, called, time.monotonic_ns()))
 
     def progress(self) -> int:
         """How many transactions were acknowledged."""
@@ -103,18 +107,11 @@ def await_leader(servers: LocalRedis) -> None:
 
 
 def check(servers: LocalRedis, writers: Writers) -> None:
-    """All that was acknowledged is there, once, in order; a transaction is there whole; and all servers are equal."""
-    leader = servers.settle()
-    client = servers.connect(leader)
-    total = 0
-    for number, acknowledged in enumerate(writers.acknowledged):
-        found = [int(each) for each in client.lrange(f"list{number}", 0, -1)]
-        assert found == sorted(set(found)), "doubled, or out of order"
-        assert set(acknowledged) <= set(found), "lost"
-        total += len(found)
-    assert int(client.get("count")) == total
-    digests = servers.digests()
-    assert len(set(digests.values())) == 1, digests
+    """What the clients were told and what the servers hold agree, and all servers are equal (verdicts.py)."""
+    client = servers.connect(servers.settle())
+    lists = [[int(each) for each in client.lrange(f"list{i}", 0, -1)] for i in range(len(writers.acknowledged))]
+    ending = Ending(lists, int(client.get("count")), servers.digests())
+    assert verdicts.of_all(writers.acknowledged, ending) == []
 
 
 def strike(servers: LocalRedis, fault: str, victim: int) -> Callable[[], None]:

@@ -17,12 +17,14 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from mu.apps.redis import LocalRedis
-from mu.testing import Operation, check_linearizable
-from tests.apps.redis.test_failover import Writers, check
+from mu.testing import Operation
+from tests.apps.redis.test_failover import Writers, check, strike
+from tests.faults import history
 
 SECONDS: Final = 60.0  # of faults
 QUIET: Final = 0.8  # seconds at most between two of them
-OPERATIONS_PER_KEY: Final = 60  # the check's effort grows with them
+BOTH: Final = 0.4  # of the faults: that another replica's comes to it
+OPERATIONS_PER_KEYS: Final = 120  # on a register and a counter, then the next ones: the check's effort grows with them
 SEED: Final = int(os.environ.get("MU_REDIS_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 
 
@@ -34,8 +36,8 @@ def was_refused(error: redis.RedisError) -> bool:
     )
 
 
-class Registers:
-    """Clients that set and read registers, and what they saw."""
+class Clients:
+    """Clients that set and read registers, add to counters and read those, and what they saw."""
 
     def __init__(self, servers: LocalRedis, count: int = 3) -> None:
         self.history: list[Operation] = []
@@ -54,20 +56,31 @@ class Registers:
             self._servers.cluster.name, socket_timeout=0.5, retry=Retry(ConstantBackoff(0.01), 0)
         )
         while not self._stopping.is_set():
-            key = f"register{self._era}-{len(self.history) // OPERATIONS_PER_KEY}"
-            value = chosen.randrange(1 << 30)
-            writes = chosen.random() < 0.5
-            called = time.monotonic_ns()
-            try:
-                result = client.set(key, value) if writes else client.get(key)
-            except redis.RedisError as error:
-                if writes and not was_refused(error):
-                    self._record(Operation(key, ("write", value), None, called, None))
-                    self._era += 1  # a key with many open operations takes the check too long
-                continue
-            action = ("write", value) if writes else ("read",)
-            seen = None if writes or result is None else int(result)
-            self._record(Operation(key, action, seen, called, time.monotonic_ns()))
+            kind = chosen.choice(("value", "sum"))
+            self._operate(client, kind, None if chosen.random() < 0.5 else chosen.randrange(1 << 30))
+
+    def _operate(self, client: Any, kind: str, argument: int | None) -> None:
+        """Sets a register or adds to a counter; without an argument, reads it."""
+        key = (kind, f"{self._era}-{len(self.history) // OPERATIONS_PER_KEYS}")
+        name = ":".join(key)
+        action = ("read",) if argument is None else ("write" if kind == "value" else "add", argument)
+        called = time.monotonic_ns()
+        try:
+            if argument is None:
+                result = client.get(name)
+            else:
+                result = client.set(name, argument) if kind == "value" else client.incrby(name, argument)
+        except redis.RedisError as error:
+            if argument is not None and not was_refused(error):
+                self._record(Operation(key, action, None, called, None))
+                self._era += 1  # a key with many open operations takes the check too long
+            return
+        returned = time.monotonic_ns()
+        if kind == "value":
+            seen = None if argument is not None or result is None else int(result)
+        else:
+            seen = int(result or 0)
+        self._record(Operation(key, action, seen, called, returned))
 
     def _record(self, operation: Operation) -> None:
         with self._lock:
@@ -87,22 +100,32 @@ def whole(servers: LocalRedis) -> bool:
 
 
 def rage(servers: LocalRedis, seconds: float) -> dict[str, int]:
-    """Faults for so long; how many there were of each kind."""
+    """Faults for so long, some of them two at once; how many there were of each kind.
+
+    At most one of three is dead or stopped, so that the others can go on. One that is paused still takes part in what
+    they decide, though it cannot lead.
+    """
     chosen = random.Random(SEED)
     quiet = threading.Event()  # never set: the storm's own rhythm, for which there is no event
-    struck = {"kill": 0, "stop": 0, "pause": 0}
+    struck = {"kill": 0, "stop": 0, "pause": 0, "two": 0}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        victim = chosen.choice(servers.cluster.replicas)
+        victim, other = chosen.sample(servers.cluster.replicas, 2)
         fault = chosen.choice(("kill", "stop", "pause"))
         if fault == "kill" and not whole(servers):
             quiet.wait(0.05)
             continue
         struck[fault] += 1
-        {"kill": servers.kill, "stop": servers.stop, "pause": servers.pause}[fault](victim)
+        undo = [strike(servers, fault, victim)]
+        if chosen.random() < BOTH:
+            struck["two"] += 1
+            quiet.wait(chosen.random() * QUIET / 4)
+            undo.append(strike(servers, "pause", other))
         quiet.wait(chosen.random() * QUIET)
-        {"kill": servers.restart, "stop": servers.resume, "pause": servers.unpause}[fault](victim)
-        quiet.wait(chosen.random() * QUIET)
+        chosen.shuffle(undo)
+        for each in undo:
+            each()
+            quiet.wait(chosen.random() * QUIET)
     return struck
 
 
@@ -112,14 +135,14 @@ def test_a_storm_loses_nothing(fresh: Callable[..., LocalRedis], binary: str) ->
     sys.stdout.write(f"again with: MU_REDIS_SEED={SEED}\n")
     servers = fresh(binary=binary, tuning={})
     servers.settle()
-    registers = Registers(servers)
+    clients = Clients(servers)
     with Writers(servers) as writers:
         writers.go_on()
         struck = rage(servers, SECONDS)
-        sys.stdout.write(f"{struck}, {writers.progress()} transactions, {len(registers.history)} operations\n")
+        sys.stdout.write(f"{struck}, {writers.progress()} transactions, {len(clients.history)} operations\n")
         writers.go_on()
-    registers.stop()
+    clients.stop()
     assert sum(struck.values()) > 0
     check(servers, writers)
-    verdict = check_linearizable(registers.history)
+    verdict = history.check(clients.history)
     assert verdict, verdict
