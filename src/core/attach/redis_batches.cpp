@@ -1,6 +1,7 @@
 // Batches: collected from the tap, put into records, decided; and what becomes of replies meanwhile.
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -202,7 +203,8 @@ void Server::note_latency(std::int64_t began) noexcept {
 void Server::dump_latencies() {
     std::FILE* const file = std::fopen(settings_.dump.c_str(), "w");
     if (file == nullptr) {
-        api::Log(nullptr, "warning", "latencies cannot be written to %s", settings_.dump.c_str());
+        api::Log(nullptr, "warning", "replica %u: its latencies cannot be written to %s: %s; they are kept",
+                 settings_.replica, settings_.dump.c_str(), std::strerror(errno));
         return;
     }
     std::size_t const count = std::min(latencies_noted_, kLatenciesKept);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def test_one_server_as_the_artifact_starts_it() -> None:
         assert [*Path(directory).iterdir()] == []
 
 
+@contextlib.contextmanager
+def running(*words: str, place: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A command of `mu redis` that runs until Ctrl-C; told to end if the test has failed before that."""
+    with subprocess.Popen([MU, "redis", *words], stdout=subprocess.PIPE, text=True, cwd=place) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
 def said_until(process: subprocess.Popen[str], *wanted: str) -> str:
     """What a command prints until all of this has been in it."""
     assert process.stdout is not None
@@ -73,10 +84,8 @@ def test_one_server_as_a_file_describes_it(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="mu-redis-", dir="/dev/shm") as directory:
         described = tmp_path / "cluster.toml"
         described.write_text(f'name = "described"\nsecret = "s"\nreplicas = [1]\ndirectory = "{directory}"\n')
-        command = [MU, "redis", "server", "--id", "1", "--cluster", str(described), "--port", str(port)]
-        with subprocess.Popen(
-            [*command, "--", "--maxmemory", "50mb"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
-        ) as process:
+        words = ["server", "--id", "1", "--cluster", str(described), "--port", str(port), "--", "--maxmemory", "50mb"]
+        with running(*words, place=tmp_path) as process:
             pid = int(re.findall(r"pid\s+(\d+)", said_until(process, "leads", "pid"))[0])
             client: Any = redis.Redis(port=port)
             while client.info("replication")["mu_accepts_writes"] != 1:
@@ -93,8 +102,7 @@ def test_one_server_as_a_file_describes_it(tmp_path: Path) -> None:
 
 def test_three_servers_by_one_command() -> None:
     """`mu redis up` starts them, says where they are and when one ends by itself, and Ctrl-C leaves nothing."""
-    command = [MU, "redis", "up", "-n", "3", "--port", "0", "--follower-reads", "stale", "--idle-commit", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running("up", "-n", "3", "--port", "0", "--follower-reads", "stale", "--idle-commit", "off") as process:
         said = said_until(process, "accepts writes")
         ports = [int(each) for each in re.findall(r"listens on\s+127\.0\.0\.1:(\d+)", said)]
         pids = [int(each) for each in re.findall(r"pid\s+(\d+)", said)]
@@ -110,6 +118,23 @@ def test_three_servers_by_one_command() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     assert not any(Path(f"/proc/{each}").exists() for each in pids)
+
+
+def test_latencies_are_written_where_one_stands(tmp_path: Path) -> None:
+    """`kill -USR1` of a leader that `mu redis up` runs writes dump-<id>.txt where that was called, and says so."""
+    place = tmp_path / "where one stands"
+    place.mkdir()
+    with running("up", "-n", "1", "--port", "0", place=place) as process:
+        said = said_until(process, "accepts writes")
+        client: Any = redis.Redis(port=int(re.findall(r"listens on\s+127\.0\.0\.1:(\d+)", said)[0]))
+        client.set("a", 1)
+        client.close()
+        os.kill(int(re.findall(r"pid\s+(\d+)", said)[0]), signal.SIGUSR1)
+        said_until(process, f"latencies to {place / 'dump-1.txt'}")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert all(int(each) > 0 for each in (place / "dump-1.txt").read_text().split())
+    assert [each.name for each in place.iterdir()] == ["dump-1.txt"]
 
 
 def test_the_idle_commit_is_off_or_a_time() -> None:

@@ -1,6 +1,7 @@
 """Several redis-servers under one log on this machine: for trials, tests and measurements.
 
-Invariant: after `close()`, or an exception, no server, segment or file of theirs is left.
+Invariant: after `close()`, or an exception, no server, segment or file of theirs is left, but latencies that a caller
+wanted in a place of his own.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class LocalRedis:
         binary: the server's program.
         options: further options of redis's.
         follower_reads: see RedisServer.
+        dumps: the directory where `kill -USR1` has a server write dump-<id>.txt; None: one that goes when they do.
         on_message: called with a server's id and what Mu says in its log.
         cluster: keys of Cluster. With fabric="verbs" and no registry they get one of their own.
     """
@@ -64,6 +66,7 @@ class LocalRedis:
         binary: str = SERVER,
         options: Sequence[str] = (),
         follower_reads: str = "refuse",
+        dumps: Path | None = None,
         on_message: Callable[[int, str], None] | None = None,
         **cluster: Any,
     ) -> None:
@@ -75,6 +78,7 @@ class LocalRedis:
         self._binary = binary
         self._options = [*options]
         self._follower_reads = follower_reads
+        self._dumps = dumps
         self._on_message = on_message
         self._servers: dict[int, RedisServer] = {}
         self._clients: dict[int, Any] = {}
@@ -126,8 +130,9 @@ class LocalRedis:
 
     def dump_file(self, replica_id: int) -> Path:
         """Where `kill -USR1` has a server write its latencies."""
-        assert self.files is not None
-        return self.files / f"dump-{replica_id}.txt"
+        place = self._dumps or self.files
+        assert place is not None
+        return place / f"dump-{replica_id}.txt"
 
     def close(self) -> None:
         """Ends all servers and removes what is left of them."""
