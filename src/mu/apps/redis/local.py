@@ -32,6 +32,7 @@ from mu.registry import Registry
 T = TypeVar("T")
 
 SHARED_MEMORY: Final = Path("/dev/shm")
+DIGEST_TIMEOUT: Final = 60.0  # seconds: a server reads all its data for it, on a busy machine
 LOOK_EVERY: Final = 0.005  # seconds between two looks
 
 
@@ -265,7 +266,12 @@ class LocalRedis:
 
     def digests(self) -> dict[int, str]:
         """DEBUG DIGEST of every server that runs: equal if and only if their data are."""
-        told = {each: self.client(each).execute_command("DEBUG", "DIGEST") for each in self.running}
+
+        def ask(replica_id: int) -> Any:
+            with self.connect(replica_id, socket_timeout=DIGEST_TIMEOUT) as client:
+                return client.execute_command("DEBUG", "DIGEST")
+
+        told = {each: ask(each) for each in self.running}
         return {each: digest.decode() if isinstance(digest, bytes) else digest for each, digest in told.items()}
 
     def wait(self, look: Callable[[], T], timeout: float, otherwise: str) -> T:
