@@ -14,7 +14,7 @@ HANG = 30.0  # seconds beyond the limit: by then a step of a replica cannot be a
 
 @dataclass(frozen=True)
 class Catch:
-    """How a hunt ended: which seed was caught, all steps that were walked, what was said, and the digest of the rest."""
+    """How a hunt ended: which seed was caught, all steps that were walked, what was said, the digest of the rest."""
 
     caught: bool
     seed: int
