@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from mu import _core
 from mu.cluster import Cluster
 from mu.errors import ReplicaDown
+from mu.private_directory import abandoned, places, remove_directory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,3 +142,24 @@ def clean(directory: str, name: str = "") -> list[str]:
         A line for each thing removed.
     """
     return _core.clean(directory, name)
+
+
+def clean_private(in_places: Iterable[Path] | None = None) -> list[str]:
+    """Removes the directories that killed LocalClusters and redis servers of this user left behind.
+
+    One is left alone while the process that made it lives, or one that this has started, or a replica in it.
+
+    Args:
+        in_places: where to look; None: where they are made.
+
+    Returns:
+        A line for each thing removed.
+    """
+    removed = []
+    for place in places() if in_places is None else in_places:
+        for path in abandoned(place):
+            removed += [f"{line} in {path}" for line in clean(str(path))]
+            lives = any(path.glob("mu.*"))  # whoever it is, it came by itself: somebody named the directory to it
+            if not lives and remove_directory(path):
+                removed.append(f"removed {path}, which a killed process left")
+    return removed

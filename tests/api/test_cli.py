@@ -41,6 +41,7 @@ class FakeFabric:
 def fabric(monkeypatch: pytest.MonkeyPatch) -> FakeFabric:
     fabric = FakeFabric()
     monkeypatch.setattr(mu.fabric, "_core", fabric)
+    monkeypatch.setattr(mu.fabric, "places", list)
     return fabric
 
 
@@ -170,6 +171,22 @@ def test_clean_is_of_one_cluster_unless_told(monkeypatch: pytest.MonkeyPatch, fa
     run(monkeypatch, "clean")
     run(monkeypatch, "clean", "--all")
     assert fabric.cleaned == [("/dev/shm", "mu"), ("/dev/shm", "")]
+
+
+@pytest.mark.usefixtures("fabric")
+def test_clean_all_finds_private_directories(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`mu clean` leaves what a killed LocalCluster left, and `mu clean --all` removes it and says so."""
+    monkeypatch.setattr(mu.fabric, "places", lambda: [tmp_path])
+    left = tmp_path / "mu-local-1"
+    left.mkdir()
+    (left / "owner").touch()
+    run(monkeypatch, "clean")
+    assert left.exists()
+    run(monkeypatch, "clean", "--all")
+    assert not left.exists()
+    assert f"removed {left}" in capfd.readouterr().out
 
 
 def test_a_cluster_file_is_used(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import mu
+from mu import fabric
 from mu.testing import Ledger, LoadSpec, LocalCluster, lost_commands
 from mu.testing.ledger import numbered
 
@@ -28,6 +29,21 @@ def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(3, mu.Counter, timeout_ms=5000) as cluster:
         cluster.settle(PATIENCE)
         yield cluster
+
+
+def files_of(pid: int) -> set[Path]:
+    """What a process has open."""
+    found = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.add(each.readlink())
+    return found
+
+
+def test_each_process_holds_the_directory(cluster: LocalCluster) -> None:
+    """Whoever may still write into the cluster's directory is in the way of its removal."""
+    for pid in cluster.pids.values():
+        assert Path(cluster.cluster.directory) / "owner" in files_of(pid)
 
 
 def other_than(cluster: LocalCluster, replica: int) -> int:
@@ -215,7 +231,7 @@ with mu.LocalCluster(3, "mu:Counter") as cluster:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_its_parent(how: signal.Signals) -> None:
-    """Ctrl-C, or the parent's sudden death, ends all replicas, a stopped one too."""
+    """Ctrl-C, or the parent's sudden death, ends all replicas, a stopped one too; `mu clean` removes what is left."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
         [sys.executable, "-c", PARENT],
@@ -227,17 +243,15 @@ def test_no_process_outlives_its_parent(how: signal.Signals) -> None:
     ) as parent:
         assert parent.stdout is not None
         *pids, directory = parent.stdout.readline().split()
+        fabric.clean_private()
+        assert Path(directory).exists()
         parent.send_signal(how)
         parent.wait(PATIENCE)
     assert len(pids) == 3
     assert all(is_gone(int(pid)) for pid in pids)
-    if how == signal.SIGINT:
-        assert not Path(directory).exists()
-    for path in Path(directory).glob("*") if Path(directory).exists() else ():
-        path.unlink()
-        assert path.suffix in {".log", ""}
-    if Path(directory).exists():
-        Path(directory).rmdir()
+    if how == signal.SIGKILL:
+        fabric.clean_private()
+    assert not Path(directory).exists()
 
 
 def test_two_clusters_of_one_name_exclude_each_other(tmp_path: Path) -> None:

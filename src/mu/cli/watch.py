@@ -81,14 +81,19 @@ def resume(replica_id: Id, cluster: ClusterFile = None) -> None:
 
 def clean(
     cluster: ClusterFile = None,
-    everything: Annotated[bool, typer.Option("--all", help="Of all clusters in the directory.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Of all clusters, and of tests and `mu redis`.")] = False,
 ) -> None:
     """Removes what crashed replicas left in shared memory. Live ones are left alone.
+
+    With --all also the directories, in shared memory and among the temporary ones, that a LocalCluster, `mu redis` or
+    a bench left when it was killed.
 
     Examples: mu clean -c cluster.toml; mu clean --all
     """
     described = Cluster.load(cluster)
     removed = fabric.clean(described.directory, "" if everything else described.name)
+    if everything:
+        removed += fabric.clean_private()
     for line in removed:
         say(escape(line))
     if not removed:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, Final
 
 from mu.errors import ReplicaDown
+from mu.private_directory import PrivateDirectory
 from mu.testing.channel import Requests
 
 CLOSE_TIMEOUT: Final = 5.0  # seconds for an orderly end, then SIGKILL
@@ -22,9 +22,9 @@ LAST_WORDS: Final = 500  # characters
 class Child:
     """A process that runs `mu.testing.replica_process`, in a process group of its own: no Ctrl-C reaches it."""
 
-    def __init__(self, replica_id: int, log: Path) -> None:
+    def __init__(self, replica_id: int, files: PrivateDirectory) -> None:
         self.replica_id = replica_id
-        self.log = log
+        self.log = log = files.path / f"replica-{replica_id}.log"
         ours, theirs = socket.socketpair()
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -32,7 +32,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), files.descriptor],
                 process_group=0,  # not a session: Linux would give each its own share of the processors
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )

@@ -10,9 +10,7 @@ import atexit
 import contextlib
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,6 +22,7 @@ from typing import Any, Final, TypeVar
 from mu import _core
 from mu.cluster import Cluster
 from mu.errors import Indeterminate, LogFull, MuError, NoLeader, NoMajority, NotLeader, ReplicaDown
+from mu.private_directory import PrivateDirectory
 from mu.registry import Registry
 from mu.session import Session
 from mu.state_machine import Counter, StateMachine, name_of_state_machine
@@ -33,7 +32,6 @@ from mu.testing.load import Acknowledged, LoadReport, LoadSpec, create_record, r
 
 T = TypeVar("T")
 
-SHARED_MEMORY: Final = Path("/dev/shm")  # the directory made in it is private
 START_TIMEOUT: Final = 90.0  # seconds, for a Python process to start on a busy (or emulated) machine
 ANSWER_GRACE: Final = 2.0  # seconds beyond a call's own timeout until a silent process counts as stuck
 RETRY_PAUSE: Final = 0.001  # seconds between two tries while the leader changes
@@ -78,17 +76,16 @@ class LocalCluster:
         self._stopped: set[int] = set()
         self._leader = 0
         self._loads = 0
-        self._files: Path | None = None
+        self._files: PrivateDirectory | None = None
         self._registry: Registry | None = None
 
     # --- Its life ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Starts all replicas and waits until each is up; errors of theirs are raised here."""
-        place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-        self._files = Path(tempfile.mkdtemp(prefix="mu-local-", dir=place))
+        self._files = PrivateDirectory("local", in_memory=True)
         if self._own_directory:
-            self.cluster = Cluster.load(self.cluster, directory=str(self._files))
+            self.cluster = Cluster.load(self.cluster, directory=str(self._files.path))
         if self.cluster.fabric == "verbs" and not self.cluster.registry:
             self._registry = Registry(port=0)
             self.cluster = Cluster.load(self.cluster, registry=self._registry.address)
@@ -103,7 +100,7 @@ class LocalCluster:
         assert self._files is not None
         started = []
         for replica_id in ids:
-            child = Child(replica_id, self._files / f"replica-{replica_id}.log")
+            child = Child(replica_id, self._files)
             up = child.ask("open", self.cluster, replica_id, self._state_machine)  # before anybody else can ask
             self._children[replica_id] = child
             started.append((child, up))
@@ -131,7 +128,7 @@ class LocalCluster:
             self._registry = None
         if self._files is not None:
             _core.clean(self.cluster.directory, self.cluster.name)
-            shutil.rmtree(self._files, ignore_errors=True)
+            self._files.remove()
             self._files = None
 
     def __enter__(self) -> LocalCluster:
@@ -382,7 +379,7 @@ class LocalCluster:
     def _start_load(self, replica: int, spec: LoadSpec) -> Path:
         assert self._files is not None
         self._loads += 1
-        path = self._files / f"load-{self._loads}-{replica}"
+        path = self._files.path / f"load-{self._loads}-{replica}"
         create_record(path, client=self._loads << 8 | replica)
         self._answer(replica, "start_load", str(path), spec)
         return path

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import redis
 
+from mu import fabric
 from mu.apps.redis import LocalRedis
 from mu.apps.redis.local import free_ports
 from mu.cli.redis import idle_commit_us
@@ -98,6 +100,37 @@ def test_one_server_as_a_file_describes_it(tmp_path: Path) -> None:
                 pass
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
+
+
+def files_of(pid: int) -> set[Path]:
+    """What a process has open."""
+    found = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.add(each.readlink())
+    return found
+
+
+def test_what_a_killed_command_left_is_cleaned_up(tmp_path: Path) -> None:
+    """After SIGKILL of `mu redis up` its server ends by itself, and `mu clean --all` removes both directories."""
+    command = [MU, "redis", "up", "-n", "1", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as process:
+        said = said_until(process, "accepts writes", "MU_DIRECTORY")
+        directories = [Path(re.findall(r"MU_DIRECTORY=(\S+)", said)[0]), *tmp_path.iterdir()]
+        pid = int(re.findall(r"pid\s+(\d+)", said)[0])
+        server = os.pidfd_open(pid)
+        held = files_of(pid)
+        fabric.clean_private([directories[0].parent, tmp_path])
+        there = [each.exists() for each in directories]
+        process.kill()
+    assert {each / "owner" for each in directories} <= held
+    assert there == [True, True]
+    assert select.select([server], [], [], 30)[0]
+    os.close(server)
+    fabric.clean_private([directories[0].parent, tmp_path])
+    assert [each.exists() for each in directories] == [False, False]
 
 
 def test_three_servers_by_one_command() -> None:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from mu.apps.redis.options import Address
 from mu.apps.redis.server import SERVER
 from mu.bench import quantiles
 from mu.errors import CannotStart, MuError, NoLeader
+from mu.private_directory import PrivateDirectory
 
 KINDS: Final = ("puts", "gets", "mixed")
 KEY_BYTES: Final = 16  # of redis-benchmark's keys
@@ -150,12 +150,14 @@ def plain_server(binary: str = SERVER, replicas: int = 0, options: Sequence[str]
     addresses = [Address("127.0.0.1", port) for port in free_ports(1 + replicas)]
     with contextlib.ExitStack() as stack:
         for each in addresses:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mu-redis-plain-"))
-            command = [binary, "--port", str(each.port), "--bind", each.host, "--dir", directory, "--save", ""]
+            files = stack.enter_context(PrivateDirectory("redis-plain"))
+            command = [binary, "--port", str(each.port), "--bind", each.host, "--dir", str(files.path), "--save", ""]
             command += options
             if each is not addresses[0]:
                 command += ["--replicaof", f"{addresses[0].host} {addresses[0].port}"]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[files.descriptor]
+            )
             stack.callback(process.wait)
             stack.callback(process.terminate)
         _await(addresses[0], replicas)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,11 +25,11 @@ from mu.apps.redis.options import Address
 from mu.apps.redis.server import SERVER, RedisServer
 from mu.cluster import Cluster
 from mu.errors import NoLeader, ReplicaDown
+from mu.private_directory import PrivateDirectory
 from mu.registry import Registry
 
 T = TypeVar("T")
 
-SHARED_MEMORY: Final = Path("/dev/shm")
 DIGEST_TIMEOUT: Final = 60.0  # seconds: a server reads all its data for it, on a busy machine
 LOOK_EVERY: Final = 0.005  # seconds between two looks
 
@@ -86,15 +84,14 @@ class LocalRedis:
         self._stopped: set[int] = set()
         self._paused: set[int] = set()
         self._registry: Registry | None = None
-        self.files: Path | None = None
+        self._files: PrivateDirectory | None = None
 
     # --- Its life ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Starts all servers."""
-        place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-        self.files = Path(tempfile.mkdtemp(prefix="mu-redis-", dir=place))
-        self.cluster = Cluster.load(self.cluster, directory=str(self.files))
+        self._files = PrivateDirectory("redis", in_memory=True)
+        self.cluster = Cluster.load(self.cluster, directory=str(self._files.path))
         if self.cluster.fabric == "verbs" and not self.cluster.registry:
             self._registry = Registry(port=0)
             self.cluster = Cluster.load(self.cluster, registry=self._registry.address)
@@ -110,7 +107,7 @@ class LocalRedis:
         self, replica_id: int, options: Sequence[str] | None = None, addresses: Mapping[int, Address] | None = None
     ) -> RedisServer:
         """Starts one server, with options of its own if there are any."""
-        assert self.files is not None
+        assert self._files is not None
         tell = self._on_message
         server = RedisServer(
             self.cluster,
@@ -122,6 +119,7 @@ class LocalRedis:
             dump=self.dump_file(replica_id),
             log=self.files / f"redis-{replica_id}.log",
             on_message=None if tell is None else lambda text: tell(replica_id, text),
+            inherits=[self._files.descriptor],
         )
         server.start()
         self._servers[replica_id] = server
@@ -131,9 +129,7 @@ class LocalRedis:
 
     def dump_file(self, replica_id: int) -> Path:
         """Where `kill -USR1` has a server write its latencies."""
-        place = self._dumps or self.files
-        assert place is not None
-        return place / f"dump-{replica_id}.txt"
+        return (self._dumps or self.files) / f"dump-{replica_id}.txt"
 
     def close(self) -> None:
         """Ends all servers and removes what is left of them."""
@@ -150,10 +146,10 @@ class LocalRedis:
         if self._registry is not None:
             self._registry.close()
             self._registry = None
-        if self.files is not None:
+        if self._files is not None:
             fabric.clean(self.cluster.directory, self.cluster.name)
-            shutil.rmtree(self.files, ignore_errors=True)
-            self.files = None
+            self._files.remove()
+            self._files = None
 
     def __enter__(self) -> LocalRedis:
         self.start()
@@ -205,6 +201,12 @@ class LocalRedis:
         self._paused.discard(replica_id)
 
     # --- What is going on -------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> Path:
+        """The directory of the servers' segments, logs and dumps."""
+        assert self._files is not None
+        return self._files.path
 
     @property
     def running(self) -> list[int]:
@@ -285,6 +287,5 @@ class LocalRedis:
 
     def log(self, replica_id: int) -> str:
         """What a server has logged, over all of its lives."""
-        assert self.files is not None
         path = self.files / f"redis-{replica_id}.log"
         return path.read_text(errors="replace") if path.exists() else ""

@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from mu.apps.redis.options import (
 from mu.cluster import Cluster
 from mu.errors import CannotStart, ConfigError
 from mu.fifo import Fifo
+from mu.private_directory import PrivateDirectory
 
 SERVER: Final = "redis-server"
 START_TIMEOUT: Final = 60.0  # seconds for a server to listen, on a busy (or emulated) machine
@@ -69,6 +69,7 @@ class RedisServer:
         dump: where `kill -USR1` writes replication latencies to.
         log: a file to which redis's log is appended; None: it is kept nowhere.
         on_message: called with what Mu says in redis's log, from a thread.
+        inherits: descriptors for the process to hold, beside that of its own directory.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class RedisServer:
         dump: Path | None = None,
         log: Path | None = None,
         on_message: Callable[[str], None] | None = None,
+        inherits: Sequence[int] = (),
     ) -> None:
         if follower_reads not in FOLLOWER_READS:
             raise ConfigError(f"follower_reads: {follower_reads!r} is not one of {', '.join(FOLLOWER_READS)}.")
@@ -98,8 +100,9 @@ class RedisServer:
         self._dump = dump
         self._log = log
         self._on_message = on_message
+        self._inherits = [*inherits]
         self._process: subprocess.Popen[str] | None = None
-        self._directory: Path | None = None
+        self._directory: PrivateDirectory | None = None
         self._reader: threading.Thread | None = None
         self._ready = threading.Event()  # it listens, or has ended
         self._listens = False
@@ -155,11 +158,11 @@ class RedisServer:
             raise CannotStart(
                 f"There is no program {self._binary!r}. Install redis-server (7.0 or later), or name one."
             )
-        self._directory = Path(tempfile.mkdtemp(prefix=f"mu-redis-{self.replica_id}-"))
+        self._directory = PrivateDirectory(f"redis-{self.replica_id}")
         self._ready.clear()
         self._listens = False
         self._words.clear()
-        command = self.command_line(self._directory)
+        command = self.command_line(self._directory.path)
         if self.cluster.fifo:
             pause = functools.partial(fabric.pause, self.cluster, self.replica_id)
             resume = functools.partial(fabric.resume, self.cluster, self.replica_id)
@@ -174,6 +177,7 @@ class RedisServer:
             text=True,
             errors="replace",
             start_new_session=True,
+            pass_fds=[self._directory.descriptor, *self._inherits],
             env={"RDMAV_FORK_SAFE": "1", **os.environ},
         )
         assert self._process.stdout is not None
@@ -236,7 +240,7 @@ class RedisServer:
             if self._process.stdout is not None:
                 self._process.stdout.close()
         if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.remove()
             self._directory = None
 
     def __enter__(self) -> RedisServer:
