@@ -187,11 +187,15 @@ class Replica:
 
     def session(self, client: int | None = None) -> Session:
         """A session of one client: its requests are applied once at most. `client`: 64 bits; None: random ones."""
-        return Session(self._execute, self._timeout_ns, client)
+        return Session(self._execute, self._timeout_ns, client, self.session_later)
 
     def session_execute(self, command: bytes, timeout_ns: int, client: int, number: int) -> bytes:
         """Executes one numbered request of one client: what a Session calls."""
         return self._execute(command, timeout_ns, client, number)
+
+    def session_later(self, call: Callable[[], bytes]) -> asyncio.Future[bytes]:
+        """Makes a Session's call in the thread of the `a…` calls, in turn with them."""
+        return self._later(call)
 
     # --- The replica itself -----------------------------------------------------------------------------------
 

@@ -4,12 +4,17 @@ A client's requests carry its id and a number that counts from 1. The cluster re
 reply (DESIGN section 4, Sessions), so a request sent again after `Indeterminate` is answered, not applied twice.
 
 Invariant: a new number is used only when the one before it is settled: answered, or certain to have entered no log.
+And one request is sent at a time: what a cancelled coroutine has left behind sends nothing later, or has ended before
+anything else is sent.
 """
 
+# ruff: noqa: ASYNC109  # the timeout is the cluster's: it bounds the proposal, not the coroutine
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from mu.errors import CommandFailed, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
@@ -17,8 +22,13 @@ from mu.errors import CommandFailed, InDoubt, LogFull, NoMajority, NotLeader, To
 AGAIN: Final = 1 << 63
 """with a request's number: it was sent before (commands.hpp: kRetryBit)"""
 
+NOT_PROPOSED: Final = (NotLeader, NoMajority, LogFull, TooLarge)
+
 Execute = Callable[[bytes, int, int, int], bytes]
 """execute(command, timeout_ns, client, number)"""
+
+Later = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+"""later(call): calls it where it does not block the loop"""
 
 
 class TakesSessions(Protocol):
@@ -28,9 +38,16 @@ class TakesSessions(Protocol):
         """Executes one numbered request of one client."""
         ...
 
+    def session_later(self, call: Callable[[], bytes]) -> Awaitable[bytes]:
+        """Makes such a call in another thread, for asyncio."""
+        ...
+
 
 class Session:
     """One client's requests, one at a time. Made by `Replica.session()` or `LocalCluster.session()`.
+
+    A second call while one is under way, of another coroutine, say, raises InDoubt and sends nothing. For requests at
+    the same time make several sessions.
 
     Example:
         >>> session = replica.session()  # doctest: +SKIP
@@ -41,13 +58,25 @@ class Session:
         ...     session.retry()  # applied once, or answered from memory
     """
 
-    __slots__ = ("_doubt", "_execute", "_timeout_ns", "client", "number")
+    __slots__ = ("_call", "_doubt", "_execute", "_later", "_sending", "_timeout_ns", "client", "number")
 
-    def __init__(self, execute: Execute, timeout_ns: int, client: int | None = None) -> None:
-        """Args: how to execute; the timeout of a call that names none, in ns; the id (None: 64 random bits)."""
+    def __init__(
+        self, execute: Execute, timeout_ns: int, client: int | None = None, later: Later = asyncio.to_thread
+    ) -> None:
+        """Describes the client.
+
+        Args:
+            execute: how to execute.
+            timeout_ns: of a call that names none.
+            client: the id; None: 64 random bits.
+            later: how to execute for asyncio.
+        """
         self._execute = execute
+        self._later = later
         self._timeout_ns = timeout_ns
         self._doubt: bytes | None = None
+        self._call: object = None  # what stands for the call that somebody waits for
+        self._sending = threading.Lock()  # held while a request is being sent and answered
         self.client = (secrets.randbits(64) or 1) if client is None else client
         self.number = 1
         """of the next request, or of the one in doubt"""
@@ -66,12 +95,19 @@ class Session:
             NotLeader, NoMajority, LogFull, TooLarge: it was not proposed; the session is as before.
             CommandFailed, SessionExpired, Closed: as they say.
         """
-        if self._doubt is not None:
-            raise InDoubt(f"Request {self.number} of this session is in doubt.")
-        self._doubt = command
+        self._begin(command)
         try:
             return self._send(command, timeout)
-        except (NotLeader, NoMajority, LogFull, TooLarge):
+        except NOT_PROPOSED:
+            self._doubt = None
+            raise
+
+    async def aexecute(self, command: bytes, timeout: float | None = None) -> bytes:
+        """`execute` for asyncio. Cancelled at any moment, the request is in doubt: `aretry` has its reply."""
+        self._begin(command)
+        try:
+            return await self._asend(command, timeout)
+        except NOT_PROPOSED:
             self._doubt = None
             raise
 
@@ -80,23 +116,73 @@ class Session:
 
         Raises as `execute` does; the request stays in doubt until it is answered. ValueError if none is.
         """
-        if self._doubt is None:
-            raise ValueError("Nothing is in doubt: every request of this session is settled.")
-        return self._send(self._doubt, timeout, again=AGAIN)
+        return self._send(self._in_doubt(), timeout, again=AGAIN)
+
+    async def aretry(self, timeout: float | None = None) -> bytes:
+        """`retry` for asyncio.
+
+        After a cancelled call that was being sent it waits for the end of that, which its own timeout bounds.
+        """
+        return await self._asend(self._in_doubt(), timeout, again=AGAIN)
 
     def move(self, replica: TakesSessions) -> None:
         """Sends what follows to another replica of the same cluster."""
         self._execute = replica.session_execute
+        self._later = replica.session_later
+
+    def _begin(self, command: bytes) -> None:
+        self._refuse_company()
+        if self._doubt is not None:
+            raise InDoubt(f"Request {self.number} of this session is in doubt.")
+        self._doubt = command
+
+    def _in_doubt(self) -> bytes:
+        self._refuse_company()
+        if self._doubt is None:
+            raise ValueError("Nothing is in doubt: every request of this session is settled.")
+        return self._doubt
+
+    def _refuse_company(self) -> None:
+        if self._call is not None:
+            raise InDoubt(f"Request {self.number} of this session is under way.")
 
     def _send(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
         timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)
+        self._call = self
         try:
-            reply = self._execute(command, timeout_ns, self.client, self.number | again)
+            with self._sending:
+                reply = self._execute(command, timeout_ns, self.client, self.number | again)
         except CommandFailed:
             self._settle()
             raise
-        self._settle()
-        return reply
+        else:
+            self._settle()
+            return reply
+        finally:
+            self._call = None
+
+    async def _asend(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
+        timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)
+        execute, number, mine = self._execute, self.number | again, object()
+
+        def call() -> bytes:
+            with self._sending:
+                if self._call is not mine:
+                    raise InDoubt("Its coroutine was cancelled before it was sent.")
+                return execute(command, timeout_ns, self.client, number)
+
+        # What becomes of the request is taken in here, not in `call`: by the coroutine, if it still waits for it.
+        self._call = mine
+        try:
+            reply = await self._later(call)
+        except CommandFailed:
+            self._settle()
+            raise
+        else:
+            self._settle()
+            return reply
+        finally:
+            self._call = None
 
     def _settle(self) -> None:
         self._doubt = None

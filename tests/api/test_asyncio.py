@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 
 import pytest
 
 import mu
+from mu.session import AGAIN
 from tests.api.fake_core import World
 
 pytestmark = pytest.mark.asyncio
@@ -79,3 +82,167 @@ async def test_a_closed_replica_says_so(replica: mu.Replica) -> None:
     replica.close()
     with pytest.raises(mu.Closed):
         await replica.aexecute(b"+1")
+
+
+async def test_a_session_has_async_twins(replica: mu.Replica, world: World) -> None:
+    """A lost answer is fetched again by `aretry`; the command is not applied again."""
+    session = replica.session()
+    assert await session.aexecute(b"+1") == b"1"
+    world.lost_answers = 1
+    with pytest.raises(mu.Indeterminate):
+        await session.aexecute(b"+5")
+    assert (session.number, session.in_doubt) == (2, b"+5")
+    assert await session.aretry() == b"6"
+    assert (session.number, session.in_doubt) == (3, None)
+    assert world.applied == [b"+1", b"+5"]
+
+
+async def test_what_a_session_did_not_propose_is_not_in_doubt(replica: mu.Replica, world: World) -> None:
+    """After an error that is certain the number is free; after a failed command it is used."""
+    session = replica.session()
+    world.raises.append(mu.NoMajority("x"))
+    with pytest.raises(mu.NoMajority):
+        await session.aexecute(b"+1")
+    assert (session.number, session.in_doubt) == (1, None)
+    with pytest.raises(mu.CommandFailed):
+        await session.aexecute(b"what")
+    assert (session.number, session.in_doubt) == (2, None)
+
+
+async def test_a_session_takes_one_call_at_a_time(replica: mu.Replica, world: World) -> None:
+    """While one is under way every other call raises InDoubt, sends nothing and settles nothing."""
+    session = replica.session()
+    world.gate.clear()
+    first = asyncio.ensure_future(session.aexecute(b"+1"))
+    await entered(world)
+    for other in (session.aexecute(b"+2"), session.aretry()):
+        with pytest.raises(mu.InDoubt, match="Request 1 of this session is under way"):
+            await other
+    with pytest.raises(mu.InDoubt):
+        session.execute(b"+2")
+    with pytest.raises(mu.InDoubt):
+        session.retry()
+    world.gate.set()
+    assert await first == b"1"
+    assert (session.number, session.in_doubt) == (2, None)
+    assert world.applied == [b"+1"]
+
+
+async def test_a_session_cancelled_in_the_queue_is_in_doubt(replica: mu.Replica, world: World) -> None:
+    """A request that is cancelled before its turn is sent by `aretry` only."""
+    session = replica.session()
+    world.gate.clear()
+    first = asyncio.ensure_future(replica.aexecute(b"+1"))
+    await entered(world)
+    second = asyncio.ensure_future(session.aexecute(b"+10"))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert session.in_doubt == b"+10"
+    world.gate.set()
+    assert await first == b"1"
+    assert await replica.aexecute(b"+1") == b"2"
+    assert await session.aretry() == b"12"
+    assert world.applied == [b"+1", b"+1", b"+10"]
+
+
+@pytest.mark.parametrize("with_a", [True, False], ids=["aretry", "retry"])
+async def test_a_session_cancelled_on_its_way_is_in_doubt(replica: mu.Replica, world: World, with_a: bool) -> None:
+    """A request that is cancelled while it is decided stays in doubt, and the retry has its reply."""
+    session = replica.session()
+    world.gate.clear()
+    call = asyncio.ensure_future(session.aexecute(b"+5"))
+    await entered(world)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    world.gate.set()
+    assert (session.number, session.in_doubt) == (1, b"+5")
+    assert (await session.aretry() if with_a else session.retry()) == b"5"
+    assert (session.number, session.in_doubt) == (2, None)
+    assert world.applied == [b"+5"]
+
+
+async def test_a_cancelled_call_sends_nothing_later() -> None:
+    """A thread that comes to a call whose coroutine was cancelled does not send its request."""
+    sent: list[int] = []
+    calls: list[Callable[[], bytes]] = []
+
+    def send(number: int) -> bytes:
+        sent.append(number)
+        return b"done"
+
+    def later(call: Callable[[], bytes]) -> asyncio.Future[bytes]:
+        calls.append(call)
+        return asyncio.get_running_loop().create_future()
+
+    session = mu.Session(lambda *request: send(request[3]), 1, later=later)
+    cancelled = asyncio.ensure_future(session.aexecute(b"+1"))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    with pytest.raises(mu.InDoubt, match="was cancelled"):
+        calls[0]()
+    assert sent == []
+    assert session.in_doubt == b"+1"
+
+
+async def test_a_retry_waits_for_the_cancelled_call() -> None:
+    """What a cancelled coroutine was sending has ended before its retry is sent, which says that it is one."""
+    first_sent, second_came, end_first = threading.Event(), threading.Event(), threading.Event()
+    under_way: list[int] = []
+    seen: list[list[int]] = []
+
+    def execute(_command: bytes, _timeout_ns: int, _client: int, number: int) -> bytes:
+        under_way.append(number)
+        seen.append([*under_way])
+        if number == 1:
+            first_sent.set()
+            assert end_first.wait(30)
+        under_way.remove(number)
+        return b"done"
+
+    async def later(call: Callable[[], bytes]) -> bytes:
+        def announced() -> bytes:
+            if first_sent.is_set():
+                second_came.set()
+            return call()
+
+        return await asyncio.to_thread(announced)
+
+    session = mu.Session(execute, 1, later=later)
+    cancelled = asyncio.ensure_future(session.aexecute(b"+1"))
+    assert await asyncio.to_thread(first_sent.wait, 30)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    retry = asyncio.ensure_future(session.aretry())
+    assert await asyncio.to_thread(second_came.wait, 30)
+    end_first.set()
+    assert await retry == b"done"
+    assert seen == [[1], [1 | AGAIN]]
+
+
+async def test_a_session_that_moved_is_awaited_there(replica: mu.Replica, world: World) -> None:
+    """After `move` the retry goes through the other replica's thread, and applies once."""
+    session = replica.session()
+    world.lost_answers = 1
+    with pytest.raises(mu.Indeterminate):
+        await session.aexecute(b"+5")
+    world.leader = 2
+    with mu.Replica.open(mu.Cluster(), replica_id=2, state_machine=mu.Counter()) as successor:
+        replica.close()
+        session.move(successor)
+        assert await session.aretry() == b"5"
+    assert world.applied == [b"+5"]
+
+
+async def test_a_session_of_a_closed_replica_says_so(replica: mu.Replica) -> None:
+    """After close an awaited request ends with Closed, and is in doubt as one that is not awaited."""
+    session = replica.session()
+    replica.close()
+    with pytest.raises(mu.Closed):
+        await session.aexecute(b"+1")
+    assert session.in_doubt == b"+1"

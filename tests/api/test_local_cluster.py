@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -29,6 +30,30 @@ def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(3, mu.Counter, timeout_ms=5000) as cluster:
         cluster.settle(PATIENCE)
         yield cluster
+
+
+def test_sessions_can_be_awaited(cluster: LocalCluster) -> None:
+    """Several sessions' requests are under way at the same time, and each is applied once."""
+    meeting = threading.Barrier(2)
+
+    def meet() -> bytes:
+        meeting.wait(PATIENCE)
+        return b"met"
+
+    async def one(session: mu.Session) -> bytes:
+        try:
+            return await session.aexecute(b"+1", PATIENCE)
+        except mu.Indeterminate:  # on a crowded machine the leader may change at any time
+            return await session.aretry(PATIENCE)
+
+    async def all_of_them() -> list[bytes]:
+        return await asyncio.gather(*(one(cluster.session()) for _ in range(5)))
+
+    async def two_at_once() -> list[bytes]:
+        return [*await asyncio.gather(cluster.session_later(meet), cluster.session_later(meet))]
+
+    assert asyncio.run(two_at_once()) == [b"met", b"met"]
+    assert sorted(asyncio.run(all_of_them())) == [b"1", b"2", b"3", b"4", b"5"]
 
 
 def files_of(pid: int) -> set[Path]:

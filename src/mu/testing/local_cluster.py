@@ -6,6 +6,7 @@ after `close()`, or an exception, or Ctrl-C, no process, segment or file of the 
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import os
@@ -313,7 +314,7 @@ class LocalCluster:
 
     def session(self, client: int | None = None) -> Session:
         """A session whose requests go to whoever leads."""
-        return Session(self.session_execute, self.cluster.timeout_ms * 1_000_000, client)
+        return Session(self.session_execute, self.cluster.timeout_ms * 1_000_000, client, self.session_later)
 
     def session_execute(self, command: bytes, timeout_ns: int, client: int, number: int) -> bytes:
         """Executes one numbered request of one client at the leader: what a Session calls."""
@@ -324,6 +325,10 @@ class LocalCluster:
             return reply
 
         return self._at_leader(call, timeout_ns / 1e9)
+
+    async def session_later(self, call: Callable[[], bytes]) -> bytes:
+        """Makes a Session's call in a thread of asyncio's: those of different sessions at the same time."""
+        return await asyncio.to_thread(call)
 
     def load(self, spec: LoadSpec | None = None, replicas: Sequence[int] | None = None) -> Load:
         """Numbered commands from inside the replicas named (None: all that run), while they lead."""
