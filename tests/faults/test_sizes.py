@@ -1,4 +1,4 @@
-"""Five replicas, one replica, and many callers in one."""
+"""Five, seven and nine replicas, one replica, and many callers in one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 
 import mu
 from mu import fabric
-from mu.testing import LoadSpec, LocalCluster, lost_commands
+from mu.testing import Load, LoadSpec, LocalCluster, lost_commands
 from mu.testing.ledger import numbered
 from tests.faults.clusters import PATIENCE, SMALL_LOG, equal_views, others_than, started, surely
 from tests.faults.witness import Sum, Value
 
 CALLERS = 8
 COMMANDS = 400  # of each caller
+# Of clusters that crowd the machine, in tests that claim nothing of who leads when. In ns.
+PATIENT = {"stale_limit": 10**9, "starved_limit": 10**9, "stuck_limit": 10**9}
 Proof = tuple[int, int, tuple[int, ...]]
 
 
@@ -117,17 +119,37 @@ def test_five_replicas_survive_two(seed: int, with_leader: bool) -> None:
         victims = choices.sample(others_than(cluster, leader), 1 if with_leader else 2)
         victims += [leader] if with_leader else []
         choices.shuffle(victims)
-        for each in victims:
-            cluster.kill(each)
-        before = load.acknowledged
-        cluster.wait(lambda: load.acknowledged > before + 100, PATIENCE, "Three of five did not go on")
-        for each in victims:
-            cluster.restart(each)
-            load.add(each)
-        cluster.settle(PATIENCE)
-        load.stop()
+        kill_and_bring_back(cluster, load, victims)
         ledger = equal_views(cluster).ledger
     assert lost_commands(ledger, [each.proof for each in load.records()]) == []
+
+
+@pytest.mark.parametrize("replicas", [7, 9])
+def test_a_large_cluster_survives_almost_half(seed: int, replicas: int) -> None:
+    """With the leader and almost half killed under load the others go on, and bring all back; nothing is lost."""
+    choices = random.Random(seed)
+    with started(replicas, timeout_ms=30_000, tuning=PATIENT) as cluster, cluster.load(LoadSpec(rate=200)) as load:
+        leader = cluster.settle(PATIENCE)
+        victims = [leader, *choices.sample(others_than(cluster, leader), replicas - cluster.cluster.majority - 1)]
+        assert len(victims) == (replicas - 1) // 2
+        choices.shuffle(victims)
+        kill_and_bring_back(cluster, load, victims)
+        assert len(cluster.running) == replicas
+        ledger = equal_views(cluster).ledger
+    assert lost_commands(ledger, [each.proof for each in load.records()]) == []
+
+
+def kill_and_bring_back(cluster: LocalCluster, load: Load, victims: list[int]) -> None:
+    """Under load; when it has ended all are members again."""
+    for each in victims:
+        cluster.kill(each)
+    before = load.acknowledged
+    cluster.wait(lambda: load.acknowledged > before + 100, PATIENCE, "Those that were left did not go on")
+    for each in victims:
+        cluster.restart(each)
+        load.add(each)
+    cluster.settle(PATIENCE)
+    load.stop()
 
 
 def test_five_replicas_do_not_survive_three() -> None:
