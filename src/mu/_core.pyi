@@ -52,7 +52,8 @@ class Node:
         or 0), proposal, applied, fuo, decided, chain_end, log_bytes, max_command, admitted (bool), eligible (bool),
         paused (bool), scores {id: 0..15}, alive [ids], confirmed [ids], members [ids], takeovers, aborts,
         commands_applied, digest (native state machine only), took_over_us (request to sealed, of the last takeover),
-        failure (why it stopped by itself, or ""), pid.
+        propose_p50_ns and propose_p99_ns (of recent proposals here, a sample; 0: none was timed), failure (why it
+        stopped by itself, or ""), pid.
         """
 
     # Benchmarks run inside the leader, natively. Results in nanoseconds.
@@ -103,7 +104,7 @@ def peek(directory: str, cluster: str, replica_id: int) -> dict[str, Any] | None
     """Read a live replica's published cells from outside (for `mu status`); None if there is no such segment.
 
     Keys: replica_id, incarnation, pid, alive (bool), heartbeat, admitted (bool), eligible (bool), leader, leading
-    (bool), applied, fuo, chain_end, paused (bool), members.
+    (bool), applied, fuo, chain_end, paused (bool), propose_p50_ns, propose_p99_ns (both at most a second old), members.
     """
 
 def ask_pause(directory: str, cluster: str, replica_id: int, paused: bool) -> bool:

@@ -35,6 +35,9 @@ class Glimpse:
     fuo: int = 0
     chain_end: int = 0
     paused: bool = False
+    propose_p50_ns: int = 0
+    """of recent proposals, when it led, up to a second ago, as in Status; 0: none was timed"""
+    propose_p99_ns: int = 0
     members: tuple[int, ...] = ()
 
     @classmethod

@@ -22,7 +22,15 @@ class FakeFabric:
     def peek(self, directory: str, cluster: str, replica_id: int) -> dict[str, Any] | None:
         assert (directory, cluster) == ("/dev/shm", "mu")
         return (
-            {"replica_id": 2, "pid": 77, "alive": True, "leading": True, "members": [1, 2, 3]}
+            {
+                "replica_id": 2,
+                "pid": 77,
+                "alive": True,
+                "leading": True,
+                "propose_p50_ns": 61,
+                "propose_p99_ns": 12_345,
+                "members": [1, 2, 3],
+            }
             if replica_id == 2
             else None
         )
@@ -148,11 +156,14 @@ def test_pause_and_resume_ask_the_replica(
 
 @pytest.mark.usefixtures("fabric")
 def test_status_shows_who_leads(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """The table has every member, those that do not run here too."""
+    """The table has every member, those that do not run here too, and the leader's latencies."""
+    monkeypatch.setenv("COLUMNS", "120")
     assert run(monkeypatch, "status") == 0
     text = capfd.readouterr().out
     assert "leader" in text
     assert text.count("not here") == 2
+    assert "61 ns" in text
+    assert "12.3 µs" in text
 
 
 @pytest.mark.usefixtures("fabric")
@@ -164,6 +175,7 @@ def test_status_as_json(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     shown = json.loads(capfd.readouterr().out)
     assert shown["cluster"] == "mu"
     assert [each["pid"] for each in shown["replicas"]] == [77]
+    assert [each["propose_p99_ns"] for each in shown["replicas"]] == [12_345]
 
 
 def test_clean_is_of_one_cluster_unless_told(monkeypatch: pytest.MonkeyPatch, fabric: FakeFabric) -> None:

@@ -200,6 +200,30 @@ def test_without_a_majority_nothing_is_acknowledged(cluster: LocalCluster) -> No
         cluster.execute(b"+1", timeout=1)
 
 
+@pytest.mark.parametrize("method", ["execute", "propose", "execute_many"])
+def test_a_leader_knows_how_long_its_proposals_took(cluster: LocalCluster, method: str) -> None:
+    """After a few commands the leader's status, and what is seen from outside, have quantiles of their latencies."""
+
+    def told() -> bool:
+        getattr(cluster, method)([b"+1"] if method == "execute_many" else b"+1", timeout=PATIENCE)
+        leader = cluster.leader(PATIENCE)
+        status, glimpse = cluster.status(leader), fabric.peek(cluster.cluster, leader)
+        if not status.propose_p50_ns or glimpse is None or not glimpse.propose_p50_ns:
+            return False
+        assert status.propose_p99_ns >= status.propose_p50_ns
+        assert glimpse.propose_p99_ns >= glimpse.propose_p50_ns
+        return True
+
+    cluster.wait(told, PATIENCE, "No proposal was timed")
+
+
+def test_who_never_led_has_no_latencies(cluster: LocalCluster) -> None:
+    """A replica that has proposed nothing tells no times."""
+    once(cluster, b"+1")
+    followers = [each for each in cluster.statuses(PATIENCE).values() if not each.takeovers]
+    assert {(each.propose_p50_ns, each.propose_p99_ns) for each in followers} <= {(0, 0)}
+
+
 def test_functions_run_inside(cluster: LocalCluster) -> None:
     """Any importable function can be called with a replica, in its process."""
     assert cluster.run(2, attrgetter("replica_id")) == 2

@@ -44,6 +44,8 @@ nb::object peek_dict(std::string const& directory, std::string const& cluster, R
     values["applied"] = glimpse->applied;
     values["fuo"] = glimpse->fuo;
     values["chain_end"] = glimpse->chain_end;
+    values["propose_p50_ns"] = glimpse->propose_p50_ns;
+    values["propose_p99_ns"] = glimpse->propose_p99_ns;
     values["paused"] = glimpse->paused;
     values["members"] = glimpse->members;
     return values;

@@ -34,6 +34,7 @@ nb::dict PyNode::status() {
         nb::gil_scoped_release const release;
         node_->hold();  // so that all values are of one moment
     }
+    Latencies::Quantiles const latencies = node_->latencies().quantiles();
     Replica const& replica = node_->replica();
     Replicator const& replicator = replica.replicator();
     Shared const& shared = replica.shared();
@@ -73,6 +74,8 @@ nb::dict PyNode::status() {
     status["digest"] = native_machine_.digest();
     status["takeover_began_ns"] = replicator.takeover_began();
     status["took_over_us"] = static_cast<double>(replicator.took_over_in()) / 1000.0;
+    status["propose_p50_ns"] = latencies.p50;
+    status["propose_p99_ns"] = latencies.p99;
     status["failure"] = node_->failure();
     status["pid"] = static_cast<std::int64_t>(getpid());
     node_->release();

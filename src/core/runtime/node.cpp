@@ -172,6 +172,7 @@ bool Node::attempt(ClientRequest& request) {
 bool Node::attempt_alone(ClientRequest& request) {
     std::uint32_t const prefix[2] = {1, static_cast<std::uint32_t>(request.command.size())};
     static_assert(sizeof prefix == commands_prefix_bytes(1));
+    Nanoseconds const began = latencies_.begin(monotonic_now);
     Outcome const outcome = replica_.propose(std::as_bytes(std::span(prefix)), request.command);
     if (outcome != Outcome::ok) {
         return turned_away(request, outcome);
@@ -182,10 +183,13 @@ bool Node::attempt_alone(ClientRequest& request) {
     in_flight_under_ = leader.proposal();
     replica_.advance();
     if (leader.leading() && leader.decided() >= end) {
+        if (began != Latencies::kUntimed) [[unlikely]] {
+            latencies_.note(monotonic_now() - began);
+        }
         finish(request, Outcome::ok);
         return true;
     }
-    in_flight_.push_back({request.offset, end, &request, 0, false});
+    in_flight_.push_back({request.offset, end, &request, 0, false, began});
     settle();
     return request.done.load(std::memory_order_relaxed) != 0;
 }

@@ -17,6 +17,7 @@
 #include "fabric/verbs.hpp"
 #include "protocol/commands.hpp"
 #include "protocol/replica.hpp"
+#include "runtime/latencies.hpp"
 #include "runtime/plane_lock.hpp"
 #include "runtime/processors.hpp"
 
@@ -105,6 +106,8 @@ public:
     [[nodiscard]] Replica const& replica() const noexcept { return replica_; }
     [[nodiscard]] Endpoint& fabric() noexcept { return fabric_; }
     [[nodiscard]] LogFormat const& format() const noexcept { return format_; }
+    // Of what callers propose here; whoever holds the plane and proposes by himself times it himself.
+    [[nodiscard]] Latencies const& latencies() const noexcept { return latencies_; }
     [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
     [[nodiscard]] std::uint32_t max_command() const noexcept;
     // Why this replica stopped; empty while it has not.
@@ -117,11 +120,13 @@ private:
         ClientRequest* first = nullptr;
         std::uint32_t index = 0;  // of `first` within the slot
         bool wants_reply = false;
+        Nanoseconds began = Latencies::kUntimed;  // when it was proposed
     };
 
     void reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) override;
 
     // Holding the plane:
+    void note_decided() noexcept;
     Outcome offer(ClientRequest* first, std::size_t count, std::size_t bytes);
     void settle();
     void fail_in_flight(Outcome outcome);
@@ -148,6 +153,7 @@ private:
     void run_background();
     void rest(std::uint32_t ticket, bool busy);
     void wake_followers(Nanoseconds now);
+    void publish_latencies(Nanoseconds now) noexcept;
 
     NodeOptions options_;
     Processors processors_;  // of the replication thread
@@ -165,8 +171,12 @@ private:
     Proposal in_flight_under_ = kNoProposal;
     OwnedBytes prefix_;  // reused
     OwnedBytes body_;    // reused
+    Latencies latencies_;
     std::thread replication_;
     std::thread background_;
+    // The background thread's own: what it last told of latencies, and when.
+    std::uint64_t latencies_told_ = 0;
+    Nanoseconds told_at_ = 0;
     // The replication thread's own: what it saw of the plane while it held it.
     int idle_rounds_ = 0;
     Replicator::Stage stage_seen_ = Replicator::Stage::follower;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "common/assert.hpp"
 #include "fabric/segment.hpp"
@@ -110,6 +111,7 @@ Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) 
             body_.insert(body_.end(), request->command.begin(), request->command.end());
         }
     }
+    Nanoseconds const began = latencies_.begin(monotonic_now);
     Outcome const outcome = replica_.propose(prefix_, in_place ? body : std::span<std::byte const>(body_));
     if (outcome == Outcome::ok) {
         Offset const end = replica_.replicator().tail();
@@ -118,7 +120,7 @@ Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) 
             request->offset = slot;
         }
         in_flight_under_ = replica_.replicator().proposal();
-        in_flight_.push_back({slot, end, first, 0, wants_reply});
+        in_flight_.push_back({slot, end, first, 0, wants_reply, began});
     }
     return outcome;
 }
@@ -129,6 +131,7 @@ void Node::settle() {
         replica_.advance();
         Replicator const& leader = replica_.replicator();
         if (leader.leading() && !in_flight_.empty()) {
+            note_decided();
             bool wanted = false;
             for (InFlight const& slot : in_flight_) {
                 wanted = wanted || (slot.wants_reply && slot.end <= leader.decided());
@@ -157,6 +160,19 @@ void Node::settle() {
         }
     }
     in_flight_.erase(in_flight_.begin(), undecided);
+}
+
+// Before anything is executed: what that costs is the state machine's.
+void Node::note_decided() noexcept {
+    Replicator const& leader = replica_.replicator();
+    if (leader.proposal() != in_flight_under_) {
+        return;  // they were another tenure's, and are about to fail
+    }
+    for (InFlight& slot : in_flight_) {
+        if (slot.began != Latencies::kUntimed && slot.end <= leader.decided()) [[unlikely]] {
+            latencies_.note(monotonic_now() - std::exchange(slot.began, Latencies::kUntimed));
+        }
+    }
 }
 
 void Node::reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) {

@@ -16,6 +16,7 @@ namespace {
 constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;  // while callers do the leader's work
 constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;   // until the doorbell rings, or for a look anyway
 constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
+constexpr Nanoseconds kTellLatenciesEvery = kSecond;
 constexpr int kRoundsBeforeIdle = 60;  // naps without work before sleeping on the doorbell
 
 void prepare_thread(char const* name) noexcept {
@@ -98,6 +99,7 @@ void Node::run_background() {
             fabric_.channel(Plane::background).ring(options_.settings.self, Plane::replication);
         }
         wake_followers(now);
+        publish_latencies(now);
         if (options_.cores == Cores::dedicated) {
             for (int i = 0; i < 32; ++i) {
                 cpu_relax();
@@ -122,6 +124,20 @@ void Node::wake_followers(Nanoseconds now) {
             channel.ring(member, Plane::replication);
         }
     }
+}
+
+// For whoever looks from outside (peek). Seldom: it is for people, and quantiles cost microseconds.
+void Node::publish_latencies(Nanoseconds now) noexcept {
+    std::uint64_t const noted = latencies_.noted();
+    if (noted == latencies_told_ || now - told_at_ < kTellLatenciesEvery) {
+        return;
+    }
+    latencies_told_ = noted;
+    told_at_ = now;
+    OwnCells& own = reinterpret_cast<BackgroundRegion*>(fabric_.background().data())->own;
+    Latencies::Quantiles const found = latencies_.quantiles();
+    store_word(own.propose_p50_ns, found.p50);
+    store_word(own.propose_p99_ns, found.p99);
 }
 
 }  // namespace mu

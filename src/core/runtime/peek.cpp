@@ -75,6 +75,8 @@ std::optional<Glimpse> peek(std::string const& directory, std::string const& clu
     glimpse.leading = load_word(cells.leading) != 0;
     glimpse.fuo = load_word(cells.fuo);
     glimpse.chain_end = load_word(cells.chain_end);
+    glimpse.propose_p50_ns = load_word(cells.propose_p50_ns);
+    glimpse.propose_p99_ns = load_word(cells.propose_p99_ns);
     glimpse.paused = load_word(cells.paused) != 0;
     glimpse.members.assign(identity->members, identity->members + identity->member_count);
     if (std::optional<Position> const applied = load_position(cells.applied)) {

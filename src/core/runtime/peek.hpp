@@ -23,6 +23,8 @@ struct Glimpse {
     Offset fuo = 0;
     Offset chain_end = 0;
     bool paused = false;
+    std::uint64_t propose_p50_ns = 0;  // of recent proposals, when it led; 0: none was timed
+    std::uint64_t propose_p99_ns = 0;
     std::vector<ReplicaId> members;
 };
 

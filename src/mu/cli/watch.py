@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mu import fabric
-from mu.cli.show import console, say, write_json
+from mu.cli.show import console, duration, say, write_json
 from mu.cluster import Cluster
 from mu.fabric import Glimpse
 
@@ -24,7 +24,7 @@ def status(
     cluster: ClusterFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Shows the replicas that run on this machine.
+    """Shows the replicas that run on this machine; of a leader also how long its recent proposals took.
 
     Examples: mu status -c cluster.toml; mu status --json
     """
@@ -35,7 +35,18 @@ def status(
         write_json({"cluster": described.name, "replicas": replicas}, "-")
         return
     table = Table(title=f"cluster {described.name} in {described.directory}", title_justify="left")
-    for heading in ("replica", "pid", "state", "follows", "applied", "undecided from", "log ends", "heartbeat"):
+    for heading in (
+        "replica",
+        "pid",
+        "state",
+        "follows",
+        "applied",
+        "undecided from",
+        "log ends",
+        "heartbeat",
+        "p50",
+        "p99",
+    ):
         table.add_column(heading, justify="left" if heading == "state" else "right")
     for replica_id, glimpse in seen.items():
         table.add_row(str(replica_id), *_row(glimpse))
@@ -44,9 +55,11 @@ def status(
 
 def _row(glimpse: Glimpse | None) -> list[str]:
     if glimpse is None:
-        return ["–", "[dim]not here[/dim]", *["–"] * 5]
+        return ["–", "[dim]not here[/dim]", *["–"] * 7]
     offsets = (glimpse.applied, glimpse.fuo, glimpse.chain_end, glimpse.heartbeat)
-    return [str(glimpse.pid), _state(glimpse), str(glimpse.leader or "–"), *(f"{each:,}" for each in offsets)]
+    latencies = (glimpse.propose_p50_ns, glimpse.propose_p99_ns)
+    times = [duration(each) if each and glimpse.leading else "–" for each in latencies]
+    return [str(glimpse.pid), _state(glimpse), str(glimpse.leader or "–"), *(f"{each:,}" for each in offsets), *times]
 
 
 def _state(glimpse: Glimpse) -> str:
