@@ -122,7 +122,7 @@ mu::NodeOptions options_of(mu_options const& given) {
 
 struct mu_node {
     mu_node(mu_options const& options, mu_machine const& callbacks)
-        : machine(callbacks), node(options_of(options), machine) {}
+        : machine(callbacks), node(options_of(options), machine), notice(node.fabric().notice()) {}
 
     [[nodiscard]] mu_outcome outcome_of(mu::Outcome outcome) const {
         switch (outcome) {
@@ -150,6 +150,7 @@ struct mu_node {
 
     CallbackMachine machine;
     mu::Node node;
+    std::string const notice;
     std::string failure;
 };
 
@@ -170,6 +171,8 @@ mu_node* mu_open(mu_options const* options, mu_machine const* machine) {
         return nullptr;
     }
 }
+
+char const* mu_notice(mu_node const* node) { return node->notice.c_str(); }
 
 void mu_close(mu_node* node) {
     if (node != nullptr) {

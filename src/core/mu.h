@@ -91,6 +91,9 @@ typedef struct mu_options {
 
 /* Brings a replica up. NULL: mu_last_error says why, and nothing of a running cluster was changed. */
 mu_node* mu_open(mu_options const* options, mu_machine const* machine);
+/* What a person should know of its start: the stale segment of a dead run was removed. "" if there is nothing; valid
+ * until mu_close. A program that has a log should put it there. */
+char const* mu_notice(mu_node const* node);
 /* Takes leave of the others and frees the node. Calls under way end with MU_STOPPED first. */
 void mu_close(mu_node* node);
 

@@ -61,6 +61,9 @@ static mu_node* open_replica(uint32_t replica, char const* directory, sum_machin
         printf("mu_open: %s\n", mu_last_error());
         exit(1);
     }
+    if (mu_notice(node)[0] != '\0') {
+        printf("%s\n", mu_notice(node));
+    }
     return node;
 }
 

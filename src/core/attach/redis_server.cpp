@@ -110,6 +110,9 @@ std::string Server::start() {
     if (node_ == nullptr) {
         return mu_last_error();
     }
+    if (std::string const notice = mu_notice(node_); !notice.empty()) {
+        api::Log(nullptr, "warning", "replica %u %s", settings_.replica, notice.c_str());
+    }
     callbacks->node.store(node_, std::memory_order_release);
     control_ = std::thread([this] { control(); });
     return {};

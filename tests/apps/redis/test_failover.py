@@ -300,3 +300,14 @@ def test_clients_without_a_reply_under_way_stay(fresh: Callable[..., LocalRedis]
     servers.settle()
     assert idle.client_id() == identity
     assert len(set(servers.digests().values())) == 1
+
+
+def test_a_server_says_what_its_start_removed(fresh: Callable[..., LocalRedis]) -> None:
+    """The log of a server that follows a killed one names the stale segment that it has replaced."""
+    servers = fresh(1)
+    pid = servers.server(1).pid
+    servers.kill(1)
+    notice = f"replica 1 removed the stale segment of a dead run (pid {pid}): {servers.cluster.directory}"
+    assert notice not in servers.log(1)
+    servers.launch(1)
+    assert notice in servers.log(1)
