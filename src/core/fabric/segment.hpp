@@ -28,7 +28,7 @@
 namespace mu {
 
 inline constexpr std::uint64_t kSegmentMagic = 0x31'6d'68'73'2e'75'6d'00;  // "\0mu.shm1"
-inline constexpr std::uint32_t kSegmentLayout = 2;  // raise it with every change of this file's structures
+inline constexpr std::uint32_t kSegmentLayout = 3;  // raise it with every change of this file's structures
 inline constexpr std::size_t kSegmentPage = 4096;   // bytes; areas begin on pages so that no two writers share one
 
 struct SegmentIdentity {

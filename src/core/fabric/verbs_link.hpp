@@ -56,7 +56,7 @@ struct VerbsCard {
     [[nodiscard]] static std::optional<VerbsCard> parse(std::string const& text, std::uint64_t cluster_key);
     [[nodiscard]] RemoteEnd end_of(Line line) const noexcept;
 };
-inline constexpr std::uint64_t kVerbsLayout = 1;  // raise it with every change of VerbsCard or of what is behind it
+inline constexpr std::uint64_t kVerbsLayout = 2;  // raise it with every change of VerbsCard or of what is behind it
 
 struct VerbsCompletions {
     explicit VerbsCompletions(VerbsDevice const& device)
