@@ -12,9 +12,10 @@ anything else is sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 from mu.errors import CommandFailed, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
@@ -46,8 +47,8 @@ class TakesSessions(Protocol):
 class Session:
     """One client's requests, one at a time. Made by `Replica.session()` or `LocalCluster.session()`.
 
-    A second call while one is under way, of another coroutine, say, raises InDoubt and sends nothing. For requests at
-    the same time make several sessions.
+    A second call while one is under way, of another coroutine or thread, raises InDoubt and sends nothing. For requests
+    at the same time make several sessions.
 
     Example:
         >>> session = replica.session()  # doctest: +SKIP
@@ -58,7 +59,7 @@ class Session:
         ...     session.retry()  # applied once, or answered from memory
     """
 
-    __slots__ = ("_call", "_doubt", "_execute", "_later", "_sending", "_timeout_ns", "client", "number")
+    __slots__ = ("_call", "_doubt", "_execute", "_later", "_sending", "_timeout_ns", "_under_way", "client", "number")
 
     def __init__(
         self, execute: Execute, timeout_ns: int, client: int | None = None, later: Later = asyncio.to_thread
@@ -75,7 +76,8 @@ class Session:
         self._later = later
         self._timeout_ns = timeout_ns
         self._doubt: bytes | None = None
-        self._call: object = None  # what stands for the call that somebody waits for
+        self._under_way = threading.Lock()  # held by the call that somebody waits for
+        self._call: object = None  # what stands for that one, if it is a coroutine's
         self._sending = threading.Lock()  # held while a request is being sent and answered
         self.client = (secrets.randbits(64) or 1) if client is None else client
         self.number = 1
@@ -95,71 +97,74 @@ class Session:
             NotLeader, NoMajority, LogFull, TooLarge: it was not proposed; the session is as before.
             CommandFailed, SessionExpired, Closed: as they say.
         """
-        self._begin(command)
-        try:
-            return self._send(command, timeout)
-        except NOT_PROPOSED:
-            self._doubt = None
-            raise
+        with self._alone():
+            self._begin(command)
+            try:
+                return self._send(command, timeout)
+            except NOT_PROPOSED:
+                self._doubt = None
+                raise
 
     async def aexecute(self, command: bytes, timeout: float | None = None) -> bytes:
         """`execute` for asyncio. Cancelled at any moment, the request is in doubt: `aretry` has its reply."""
-        self._begin(command)
-        try:
-            return await self._asend(command, timeout)
-        except NOT_PROPOSED:
-            self._doubt = None
-            raise
+        with self._alone():
+            self._begin(command)
+            try:
+                return await self._asend(command, timeout)
+            except NOT_PROPOSED:
+                self._doubt = None
+                raise
 
     def retry(self, timeout: float | None = None) -> bytes:
         """Sends the request in doubt again, under the same number, and returns its reply.
 
         Raises as `execute` does; the request stays in doubt until it is answered. ValueError if none is.
         """
-        return self._send(self._in_doubt(), timeout, again=AGAIN)
+        with self._alone():
+            return self._send(self._in_doubt(), timeout, again=AGAIN)
 
     async def aretry(self, timeout: float | None = None) -> bytes:
         """`retry` for asyncio.
 
         After a cancelled call that was being sent it waits for the end of that, which its own timeout bounds.
         """
-        return await self._asend(self._in_doubt(), timeout, again=AGAIN)
+        with self._alone():
+            return await self._asend(self._in_doubt(), timeout, again=AGAIN)
 
     def move(self, replica: TakesSessions) -> None:
         """Sends what follows to another replica of the same cluster."""
         self._execute = replica.session_execute
         self._later = replica.session_later
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._under_way.acquire(blocking=False):
+            raise InDoubt(f"Request {self.number} of this session is under way.")
+        try:
+            yield
+        finally:
+            self._under_way.release()
+
     def _begin(self, command: bytes) -> None:
-        self._refuse_company()
         if self._doubt is not None:
             raise InDoubt(f"Request {self.number} of this session is in doubt.")
         self._doubt = command
 
     def _in_doubt(self) -> bytes:
-        self._refuse_company()
         if self._doubt is None:
             raise ValueError("Nothing is in doubt: every request of this session is settled.")
         return self._doubt
 
-    def _refuse_company(self) -> None:
-        if self._call is not None:
-            raise InDoubt(f"Request {self.number} of this session is under way.")
-
     def _send(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
         timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)
-        self._call = self
         try:
             with self._sending:
                 reply = self._execute(command, timeout_ns, self.client, self.number | again)
         except CommandFailed:
             self._settle()
             raise
-        else:
-            self._settle()
-            return reply
-        finally:
-            self._call = None
+        self._settle()
+        return reply
 
     async def _asend(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
         timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import mu
@@ -115,3 +117,33 @@ def test_a_session_moves_to_another_replica(replica: mu.Replica, world: World) -
         session.move(successor)
         assert session.retry() == b"5"
     assert world.applied == [b"+5"]
+
+
+def test_of_threads_that_call_at_once_one_is_sent() -> None:
+    """Of eight threads that use one session at the same moment one has its request sent, and the others are refused."""
+    sent: list[bytes] = []
+    refused = threading.Semaphore(0)
+    at_once = threading.Barrier(8)
+
+    def send(command: bytes, _timeout_ns: int, _client: int, _number: int) -> bytes:
+        sent.append(command)
+        for _ in range(7):
+            assert refused.acquire(timeout=60)
+        return b"done"
+
+    session = mu.Session(send, 1_000_000_000)
+
+    def call() -> None:
+        at_once.wait()
+        try:
+            session.execute(b"+1")
+        except mu.InDoubt:
+            refused.release()
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sent == [b"+1"]
+    assert (session.number, session.in_doubt) == (2, None)
