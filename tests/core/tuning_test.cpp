@@ -23,3 +23,20 @@ TEST_CASE("What is no setting, or no time, is refused by its name") {
         CHECK_THROWS_AS(tune(settings, wrong), std::invalid_argument);
     }
 }
+
+TEST_CASE("On a soft device time limits keep their proportions: as many beats fit into a back-off as on hardware") {
+    Settings const usual;
+    Settings const soft = for_medium(usual, true);
+    CHECK(soft.heartbeat_period > usual.heartbeat_period);
+    CHECK(soft.backoff_limit / soft.heartbeat_period == usual.backoff_limit / usual.heartbeat_period);
+    CHECK(soft.backoff_limit / soft.grant_timeout == usual.backoff_limit / usual.grant_timeout);
+    CHECK(soft.starved_limit / soft.stale_limit == usual.starved_limit / usual.stale_limit);
+    CHECK(soft.idle_after == usual.idle_after);
+}
+
+TEST_CASE("Hardware changes no time limit, and a soft device none that somebody has chosen") {
+    Settings chosen;
+    tune(chosen, "stale_limit=7000000");
+    CHECK(for_medium(chosen, false).heartbeat_period == Settings{}.heartbeat_period);
+    CHECK(for_medium(chosen, true).stale_limit == 7 * kMillisecond);
+}

@@ -6,6 +6,7 @@
 #include "common/assert.hpp"
 #include "fabric/shm.hpp"
 #include "runtime/clock.hpp"
+#include "runtime/tuning.hpp"
 
 namespace mu {
 namespace {
@@ -18,24 +19,6 @@ std::unique_ptr<Endpoint> open_endpoint(NodeOptions const& options, Processors& 
         return open_verbs(endpoint, *options.verbs);
     }
     return std::make_unique<ShmFabric>(endpoint);
-}
-
-// On a soft device one operation takes as long as a hundred on hardware, and threads of the kernel's own take the
-// processor for milliseconds. Whatever somebody has chosen himself stays as it is.
-Settings for_medium(Settings settings, bool soft) noexcept {
-    static constexpr Nanoseconds Settings::* kLimits[] = {
-        &Settings::heartbeat_period, &Settings::heartbeat_idle_period, &Settings::stale_limit,
-        &Settings::stuck_limit,      &Settings::minimum_hold,          &Settings::grant_timeout,
-        &Settings::backoff_first,    &Settings::joiner_retry,          &Settings::stall_limit,
-        &Settings::transfer_timeout, &Settings::commit_idle_after};
-    constexpr int kSlower = 20;
-    Settings const usual;
-    for (Nanoseconds Settings::* const limit : kLimits) {
-        if (soft && settings.*limit == usual.*limit) {
-            settings.*limit *= kSlower;
-        }
-    }
-    return settings;
 }
 
 void nap(int round) noexcept {

@@ -11,12 +11,15 @@ namespace {
 struct Field {
     std::string_view name;
     Nanoseconds Settings::* member;
+    bool of_medium = true;  // grows with how long an operation takes
 };
+
+constexpr int kSlower = 20;  // a soft device's time limits
 
 constexpr Field kFields[] = {
     {"heartbeat_period", &Settings::heartbeat_period},
     {"heartbeat_idle_period", &Settings::heartbeat_idle_period},
-    {"idle_after", &Settings::idle_after},
+    {"idle_after", &Settings::idle_after, false},  // how long callers are quiet
     {"stale_limit", &Settings::stale_limit},
     {"starved_limit", &Settings::starved_limit},
     {"stuck_limit", &Settings::stuck_limit},
@@ -72,6 +75,16 @@ void tune(Settings& settings, std::string_view text) {
         }
         tune(settings, one.substr(0, equals), value);
     }
+}
+
+Settings for_medium(Settings settings, bool soft) noexcept {
+    Settings const usual;
+    for (Field const& field : kFields) {
+        if (soft && field.of_medium && settings.*field.member == usual.*field.member) {
+            settings.*field.member *= kSlower;
+        }
+    }
+    return settings;
 }
 
 }  // namespace mu
