@@ -114,5 +114,7 @@ def max_command(log_bytes: int) -> int: ...
 def look_for_verbs(device: str = "", port: int = 0, gid_index: int = -1, mtu: int = 0) -> dict[str, Any]:
     """RDMA ports here (device, port, state, gid, gid_index, active_mtu, soft), and the problem, if none can be used."""
 
-def measure_permission(device: str, log_bytes: int, rounds: int) -> dict[str, list[int]]:
+def measure_permission(
+    device: str, port: int, gid_index: int, mtu: int, log_bytes: int, rounds: int
+) -> dict[str, list[int]]:
     """How long changes of a permission take, in ns: "flags", "restart", "replace", "register"."""

@@ -31,6 +31,19 @@ CORES: Final = ("auto", "shared", "dedicated")
 THREADS_PER_REPLICA: Final = 2  # the two planes; each spins on a core of its own if cores are dedicated
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RdmaPort:
+    """A port of an RDMA device, and how it is used: what the keys `rdma_…` say for one replica."""
+
+    device: str = ""
+    port: int = 0
+    gid_index: int = -1
+    mtu: int = 0  # bytes
+
+
+ANY_PORT: Final = RdmaPort()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """A cluster's description, the same for all of its replicas.
@@ -148,6 +161,15 @@ class Cluster:
             return self.cores
         wanted = THREADS_PER_REPLICA * len(self.replicas) + 1
         return "dedicated" if len(os.sched_getaffinity(0)) >= wanted else "shared"
+
+    def rdma_port_of(self, replica_id: int) -> RdmaPort:
+        """The RDMA port of one of the replicas."""
+        return RdmaPort(
+            device=self.rdma_device.replace("{id}", str(self.require_member(replica_id))),
+            port=self.rdma_port,
+            gid_index=self.rdma_gid_index,
+            mtu=self.rdma_mtu,
+        )
 
     def require_member(self, replica_id: int) -> int:
         """Returns the id, or raises UnknownReplica."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mu import _core
-from mu.cluster import Cluster
+from mu.cluster import ANY_PORT, Cluster, RdmaPort
 from mu.errors import ReplicaDown
 from mu.private_directory import abandoned, places, remove_directory
 
@@ -66,14 +66,12 @@ class FabricReport:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def fabrics(directory: str = "/dev/shm", device: str = "", gid_index: int = -1, mtu: int = 0) -> list[FabricReport]:
+def fabrics(directory: str = "/dev/shm", rdma: RdmaPort = ANY_PORT) -> list[FabricReport]:
     """What this machine can do.
 
     Args:
         directory: where shared segments would live.
-        device: of RDMA; "": the first with an active port.
-        gid_index: which address of its port; -1: RoCE v2 over IPv4 if there is one.
-        mtu: bytes; 0: what is active.
+        rdma: the port that would be used.
     """
     writable = os.access(directory, os.W_OK)
     shm = FabricReport(
@@ -83,7 +81,7 @@ def fabrics(directory: str = "/dev/shm", device: str = "", gid_index: int = -1, 
         problem="" if writable else f"{directory} cannot be written to: choose another `directory`",
         detail=f"{shutil.disk_usage(directory).free >> 20} MiB free in {directory}" if writable else "",
     )
-    found = _core.look_for_verbs(device, 0, gid_index, mtu)
+    found = _core.look_for_verbs(rdma.device, rdma.port, rdma.gid_index, rdma.mtu)
     active = [port for port in found["ports"] if port["state"] == "active"]
     verbs = FabricReport(
         name="verbs",
@@ -96,11 +94,11 @@ def fabrics(directory: str = "/dev/shm", device: str = "", gid_index: int = -1, 
     return [shm, verbs]
 
 
-def permission_times(device: str, log_bytes: int, rounds: int) -> dict[str, list[int]]:
+def permission_times(rdma: RdmaPort, log_bytes: int, rounds: int) -> dict[str, list[int]]:
     """How long each way of changing a write permission takes on an RDMA device.
 
     Args:
-        device: as `fabrics` names it; "": the first with an active port.
+        rdma: the port whose queue pairs are changed.
         log_bytes: the size of the log.
         rounds: how often each.
 
@@ -110,7 +108,7 @@ def permission_times(device: str, log_bytes: int, rounds: int) -> dict[str, list
     Raises:
         MuError: there is no RDMA device, or it refuses.
     """
-    return _core.measure_permission(device, log_bytes, rounds)
+    return _core.measure_permission(rdma.device, rdma.port, rdma.gid_index, rdma.mtu, log_bytes, rounds)
 
 
 def peek(cluster: Cluster, replica_id: int) -> Glimpse | None:

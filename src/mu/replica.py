@@ -81,6 +81,7 @@ class Replica:
         self._timeout_ns = cluster.timeout_ms * 1_000_000
         self._worker: ThreadPoolExecutor | None = None
         self._fifo: Fifo | None = None
+        rdma = cluster.rdma_port_of(replica_id)
         self._node = node = _core.Node(
             fabric=cluster.fabric,
             cluster=cluster.name,
@@ -94,10 +95,10 @@ class Replica:
             stall_limit_ms=cluster.stall_limit_ms,
             max_sessions=cluster.max_sessions,
             registry=cluster.registry,
-            rdma_device=cluster.rdma_device.replace("{id}", str(replica_id)),
-            rdma_port=cluster.rdma_port,
-            rdma_gid_index=cluster.rdma_gid_index,
-            rdma_mtu=cluster.rdma_mtu,
+            rdma_device=rdma.device,
+            rdma_port=rdma.port,
+            rdma_gid_index=rdma.gid_index,
+            rdma_mtu=rdma.mtu,
             overrides=dict(cluster.tuning),
             state_machine=state_machine,
         )

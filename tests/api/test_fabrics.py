@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mu
-from mu import fabric
+from mu import bench, fabric
 from mu.cli import app
 
 PORT = {
@@ -59,6 +59,51 @@ def test_the_command_prints_a_table_and_json(monkeypatch: pytest.MonkeyPatch) ->
     printed = json.loads(CliRunner().invoke(app, ["fabrics", "--json", "-"]).stdout)
     assert [each["name"] for each in printed["fabrics"]] == ["shm", "verbs"]
     assert printed["fabrics"][1]["ports"] == [PORT]
+
+
+class Asked:
+    """A core without devices, which notes which port it was asked for: (device, port, GID index, MTU)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ports: list[tuple[Any, ...]] = []
+        monkeypatch.setattr("mu.fabric._core.look_for_verbs", self.look)
+        monkeypatch.setattr("mu.fabric._core.measure_permission", self.measure)
+
+    def look(self, *port: Any) -> dict[str, Any]:
+        """In the place of the core's."""
+        self.ports.append(port)
+        return {"ports": [], "problem": "none"}
+
+    def measure(self, *arguments: Any) -> dict[str, list[int]]:
+        """In the place of the core's."""
+        self.ports.append(arguments[:4])
+        return {name: [1] for name in bench.METHODS}
+
+
+@pytest.mark.parametrize("command", [["fabrics"], ["bench", "permission", "--rounds", "1", "--log-bytes", "4096"]])
+def test_the_port_of_a_cluster_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    """`mu fabrics` and `mu bench permission` speak of the port that the file names, and of an option's before that."""
+    asked = Asked(monkeypatch)
+    file = tmp_path / "cluster.toml"
+    file.write_text('rdma_device = "mlx5_{id}"\nrdma_port = 2\nrdma_gid_index = 3\nrdma_mtu = 1024\n', encoding="utf-8")
+    run = [*command, "-c", str(file), "--id", "2"]
+    assert CliRunner().invoke(app, run).exit_code == 0
+    assert CliRunner().invoke(app, [*run, "--rdma-port", "1", "--rdma-mtu", "0"]).exit_code == 0
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert asked.ports == [("mlx5_2", 2, 3, 1024), ("mlx5_2", 1, 3, 0), ("", 0, -1, 0)]
+
+
+def test_a_device_of_each_replica_needs_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device's name with {id} in it is refused without an id, and taken with the one of the environment."""
+    asked = Asked(monkeypatch)
+    refused = CliRunner().invoke(app, ["fabrics", "--rdma-device", "rxe{id}"])
+    assert isinstance(refused.exception, mu.ConfigError)
+    assert "--id" in str(refused.exception)
+    taken = CliRunner().invoke(app, ["fabrics", "--rdma-device", "rxe{id}"], env={"MU_REPLICA_ID": "3"})
+    assert taken.exit_code == 0
+    assert asked.ports == [("rxe3", 0, -1, 0)]
 
 
 @pytest.mark.parametrize(("key", "value"), [("rdma_mtu", 1500), ("rdma_port", 256), ("rdma_gid_index", -2)])

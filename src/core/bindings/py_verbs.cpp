@@ -32,11 +32,12 @@ nb::dict look_for_verbs_dict(std::string device, int port, int gid_index, int mt
     return result;
 }
 
-nb::dict measure_permission_dict(std::string device, std::size_t log_bytes, std::size_t rounds) {
+nb::dict measure_permission_dict(std::string device, int port, int gid_index, int mtu, std::size_t log_bytes,
+                                 std::size_t rounds) {
     nb::dict result;
     try {
-        mu::PermissionTimes const times =
-            mu::measure_permission({nullptr, std::move(device), 0, -1, 0}, log_bytes, rounds, mu::monotonic_now);
+        mu::PermissionTimes const times = mu::measure_permission({nullptr, std::move(device), port, gid_index, mtu},
+                                                                 log_bytes, rounds, mu::monotonic_now);
         result["flags"] = times.flags;
         result["restart"] = times.restart;
         result["replace"] = times.replace;
@@ -50,7 +51,8 @@ nb::dict measure_permission_dict(std::string device, std::size_t log_bytes, std:
 }  // namespace
 
 void bind_verbs(nb::module_& module) {
-    module.def("measure_permission", &measure_permission_dict, "device"_a, "log_bytes"_a, "rounds"_a);
+    module.def("measure_permission", &measure_permission_dict, "device"_a, "port"_a, "gid_index"_a, "mtu"_a,
+               "log_bytes"_a, "rounds"_a);
     module.def("look_for_verbs", &look_for_verbs_dict, "device"_a = "", "port"_a = 0, "gid_index"_a = -1, "mtu"_a = 0);
 }
 

@@ -46,7 +46,8 @@ private:
 RemoteEnd some_end(VerbsDevice const& device, VerbsOptions const& options) {
     VerbsOptions other = options;
     for (VerbsPortReport const& port : look_for_verbs(options).ports) {
-        if (port.state != "active" || port.device == device.name()) continue;
+        bool const has_address = port.gid_index >= 0;
+        if (port.state != "active" || !has_address || port.device == device.name()) continue;
         other.device = port.device;
         other.port = port.port;
         VerbsDevice const found(other);

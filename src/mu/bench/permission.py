@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from mu import fabric
 from mu.bench import machine
 from mu.bench.statistics import quantiles
+from mu.cluster import ANY_PORT, RdmaPort
 
 METHODS: Final = {
     "flags": "access flags of a queue pair",
@@ -24,7 +26,7 @@ def measure_permission(
     *,
     log_bytes: Sequence[int] = LOG_BYTES,
     rounds: int = 200,
-    device: str = "",
+    rdma: RdmaPort = ANY_PORT,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
     """Measures each method, in turns, for each size of the log; returns what `--json` holds.
@@ -32,7 +34,7 @@ def measure_permission(
     Args:
         log_bytes: sizes of the log.
         rounds: how often each.
-        device: as `mu fabrics` names it; "": the first with an active port.
+        rdma: the port whose queue pairs are changed.
         progress: called with the part that is done, 0 … 1.
 
     Raises:
@@ -40,7 +42,7 @@ def measure_permission(
     """
     sizes = []
     for done, size in enumerate(log_bytes):
-        times = fabric.permission_times(device, size, rounds)
+        times = fabric.permission_times(rdma, size, rounds)
         sizes.append({"log_bytes": size, **{f"{name}_ns": quantiles(times[name]) for name in METHODS}})
         progress((done + 1) / len(log_bytes))
-    return {"rounds": rounds, "device": device, "sizes": sizes, "machine": machine.facts("shared")}
+    return {"rounds": rounds, **asdict(rdma), "sizes": sizes, "machine": machine.facts("shared")}

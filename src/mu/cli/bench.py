@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from mu import bench
+from mu.cli import rdma
 from mu.cli.show import console, duration, progress_bar, quantile_table, say, write_json
+from mu.cli.watch import ClusterFile
+from mu.cluster import Cluster
 from mu.errors import ConfigError
 
 app = typer.Typer(
@@ -173,16 +176,25 @@ def permission(
         list[int] | None, typer.Option(min=4096, help="Bytes of the log; may be given again.  [1, 4, 16, 64 MiB]")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each way is taken.")] = 200,
-    device: Annotated[str, typer.Option(help="As `mu fabrics` names it; the first active one.")] = "",
+    cluster: ClusterFile = None,
+    replica_id: rdma.Id = None,
+    rdma_device: rdma.Device = None,
+    rdma_port: rdma.Port = None,
+    rdma_gid_index: rdma.GidIndex = None,
+    rdma_mtu: rdma.Mtu = None,
     json_file: JsonFile = None,
 ) -> None:
     """What each way of changing a write permission costs on an RDMA device, against the log's size.
 
-    Examples: mu bench permission; mu bench permission --log-bytes 1048576 --log-bytes 268435456
+    Examples: mu bench permission; mu bench permission --log-bytes 1048576 --rdma-device mlx5_0 --rdma-port 2
     """
+    described = Cluster.load(
+        cluster, rdma_device=rdma_device, rdma_port=rdma_port, rdma_gid_index=rdma_gid_index, rdma_mtu=rdma_mtu
+    )
+    port = rdma.port_of(described, replica_id)
     with progress_bar("permission") as progress:
         sizes = log_bytes or bench.LOG_BYTES
-        result = bench.measure_permission(log_bytes=sizes, rounds=rounds, device=device, progress=progress)
+        result = bench.measure_permission(log_bytes=sizes, rounds=rounds, rdma=port, progress=progress)
     if not _only_json(result, json_file):
         for size in result["sizes"]:
             rows = {text: size[f"{name}_ns"] for name, text in bench.METHODS.items()}

@@ -10,7 +10,10 @@ import typer
 from rich.table import Table
 
 from mu import fabric
+from mu.cli import rdma
 from mu.cli.show import console, say, write_json
+from mu.cli.watch import ClusterFile
+from mu.cluster import Cluster
 from mu.errors import ConfigError
 from mu.registry import PORT, Registry
 
@@ -19,15 +22,23 @@ def fabrics(
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")
     ] = None,
-    rdma_device: Annotated[str, typer.Option(help="Whether this one would do.  [any]")] = "",
-    rdma_gid_index: Annotated[int, typer.Option(min=-1, help="Whether this address of it would do.  [any]")] = -1,
-    rdma_mtu: Annotated[int, typer.Option(min=0, help="Whether it can have this MTU.  [any]")] = 0,
+    cluster: ClusterFile = None,
+    replica_id: rdma.Id = None,
+    rdma_device: rdma.Device = None,
+    rdma_port: rdma.Port = None,
+    rdma_gid_index: rdma.GidIndex = None,
+    rdma_mtu: rdma.Mtu = None,
 ) -> None:
     """What this machine can do, and if not, why not and what to install or run.
 
-    Examples: mu fabrics; mu fabrics --json -; mu fabrics --rdma-device mlx5_0 --rdma-gid-index 3
+    With a cluster's file, or options, it is whether that port would do.
+
+    Examples: mu fabrics; mu fabrics --json -; mu fabrics -c cluster.toml; mu fabrics --rdma-device mlx5_0 --rdma-port 2
     """
-    found = fabric.fabrics(device=rdma_device, gid_index=rdma_gid_index, mtu=rdma_mtu)
+    described = Cluster.load(
+        cluster, rdma_device=rdma_device, rdma_port=rdma_port, rdma_gid_index=rdma_gid_index, rdma_mtu=rdma_mtu
+    )
+    found = fabric.fabrics(described.directory, rdma.port_of(described, replica_id))
     if json_file is not None:
         write_json({"fabrics": [each.as_json() for each in found]}, json_file)
     if json_file == "-":

@@ -122,6 +122,7 @@ def module_arguments(
     """What the module is told, as "key=value"."""
     if missing := sorted(set(cluster.replicas) - set(addresses)):
         raise ConfigError(f"No address is known for the redis of replica {missing[0]}: name it with --peers.")
+    rdma = cluster.rdma_port_of(replica_id)
     values = {
         "cluster": cluster.name,
         "cluster_key": cluster.cluster_key,
@@ -129,10 +130,10 @@ def module_arguments(
         "fabric": cluster.fabric,
         "directory": cluster.directory,
         "registry": cluster.registry,
-        "rdma_device": cluster.rdma_device.replace("{id}", str(replica_id)),
-        "rdma_port": cluster.rdma_port,
-        "rdma_gid_index": cluster.rdma_gid_index,
-        "rdma_mtu": cluster.rdma_mtu,
+        "rdma_device": rdma.device,
+        "rdma_port": rdma.port,
+        "rdma_gid_index": rdma.gid_index,
+        "rdma_mtu": rdma.mtu,
         "log_bytes": max(cluster.log_bytes, SMALLEST_LOG),
         "dedicated_cores": "yes" if cluster.chosen_cores == "dedicated" else "no",
         "commit_idle_us": cluster.commit_idle_us,
