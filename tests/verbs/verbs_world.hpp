@@ -3,37 +3,14 @@
 #pragma once
 
 #include <cstdlib>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <sstream>
 
+#include "fabric/memory_registry.hpp"
 #include "fabric/shm_world.hpp"
 #include "fabric/verbs.hpp"
 
 namespace mu::test {
-
-class MemoryRegistry final : public Registry {
-public:
-    [[nodiscard]] bool set(std::string const& name, std::string const& text) override {
-        std::lock_guard const guard(mutex_);
-        texts_[name] = text;
-        return true;
-    }
-    [[nodiscard]] bool get(std::vector<std::string> const& names, std::vector<std::string>& texts) override {
-        std::lock_guard const guard(mutex_);
-        texts.clear();
-        for (std::string const& name : names) {
-            texts.push_back(texts_[name]);
-        }
-        return true;
-    }
-    [[nodiscard]] std::string describe() const override { return "this process"; }
-
-private:
-    std::mutex mutex_;
-    std::map<std::string, std::string> texts_;
-};
 
 [[nodiscard]] inline std::string verbs_device(ReplicaId replica) {
     char const* const names = std::getenv("MU_VERBS_DEVICES");
@@ -47,7 +24,8 @@ private:
 
 class VerbsWorld final : public FabricWorld {
 public:
-    explicit VerbsWorld(std::size_t replicas) : replicas_(replicas), registry_(std::make_shared<MemoryRegistry>()) {
+    explicit VerbsWorld(std::size_t replicas, std::shared_ptr<Registry> registry = std::make_shared<MemoryRegistry>())
+        : replicas_(replicas), registry_(std::move(registry)) {
         for (ReplicaId replica = 1; replica <= replicas; ++replica) {
             restart(replica);
         }
@@ -82,7 +60,7 @@ private:
 
     PrivateDirectory directory_;
     std::size_t replicas_;
-    std::shared_ptr<MemoryRegistry> registry_;
+    std::shared_ptr<Registry> registry_;
     std::array<std::unique_ptr<Endpoint>, kMaxReplicas> fabrics_;
 };
 

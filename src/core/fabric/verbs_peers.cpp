@@ -13,6 +13,27 @@ namespace {
 constexpr auto kTick = std::chrono::milliseconds(2);
 constexpr std::uint64_t kProbePeriod = 5;   // ticks
 constexpr std::uint64_t kRelaxedLook = 10;  // ticks between looks at the registry while everybody is linked
+constexpr char kFarewell[] = "";            // in the place of a card
+
+std::vector<ReplicaId> all_but_oneself(EndpointOptions const& options) {
+    std::vector<ReplicaId> others;
+    for (ReplicaId const member : options.members) {
+        if (member != options.replica) others.push_back(member);
+    }
+    return others;
+}
+
+std::string name_of_card(EndpointOptions const& options, ReplicaId from, ReplicaId to) {
+    return "mu/" + options.cluster + "/" + std::to_string(from) + "/" + std::to_string(to);
+}
+
+std::vector<std::string> names_of_cards(EndpointOptions const& options, std::vector<ReplicaId> const& from) {
+    std::vector<std::string> names;
+    for (ReplicaId const peer : from) {
+        names.push_back(name_of_card(options, peer, options.replica));
+    }
+    return names;
+}
 
 }  // namespace
 
@@ -26,22 +47,15 @@ VerbsPeers::VerbsPeers(VerbsDevice const& device, VerbsCompletions const& comple
       options_(options),
       registry_(std::move(registry)),
       ring_own_planes_(std::move(ring_own_planes)),
+      others_(all_but_oneself(options)),
+      clerk_(registry_, names_of_cards(options, others_)),
       landing_(8 * kMaxReplicas),
-      landing_registration_(device, landing_, IBV_ACCESS_LOCAL_WRITE) {
-    for (ReplicaId const member : options.members) {
-        if (member == options.replica) continue;
-        others_.push_back(member);
-        names_.push_back(name_of_card(member, options.replica));
-    }
-}
+      landing_registration_(device, landing_, IBV_ACCESS_LOCAL_WRITE) {}
 
 VerbsPeers::~VerbsPeers() { stop(false); }
 
-std::string VerbsPeers::name_of_card(ReplicaId from, ReplicaId to) const {
-    return "mu/" + options_.cluster + "/" + std::to_string(from) + "/" + std::to_string(to);
-}
-
 void VerbsPeers::start() {
+    clerk_.start();
     thread_ = std::thread([this] { run(); });
 }
 
@@ -53,10 +67,8 @@ void VerbsPeers::stop(bool farewell) noexcept {
     nap_over_.notify_all();
     if (!thread_.joinable()) return;
     thread_.join();
+    clerk_.stop(farewell ? std::optional<std::string>(kFarewell) : std::nullopt);
     for (ReplicaId const id : others_) {
-        if (farewell && !peers_[id].told.empty()) {
-            static_cast<void>(registry_->set(name_of_card(options_.replica, id), ""));
-        }
         std::lock_guard const guard(peers_[id].mutex);
         if (peers_[id].link != nullptr) peers_[id].link->break_off();
     }
@@ -112,29 +124,27 @@ void VerbsPeers::tick() noexcept {
         if (peer.link != nullptr && peer.link->broken()) retire(id, "it does not answer; being reconnected");
         if (peer.link == nullptr && peer.offered == nullptr) offer(id);
     }
-    if (!all_linked() || ticks_ % kRelaxedLook == 0) {
-        std::vector<std::string> texts;
-        if (registry_->get(names_, texts)) {
-            for (std::size_t i = 0; i < others_.size(); ++i) {
-                step(others_[i], texts[i]);
-            }
-        } else if (!all_linked()) {
-            for (ReplicaId const id : others_) {
-                if (peers_[id].link == nullptr) {
-                    say(peers_[id], "the registry at " + registry_->describe() + " does not answer");
-                }
-            }
-        }
-    }
+    if (std::optional<RegistryClerk::Sight> const sight = clerk_.take()) take_in_sight(*sight);
     tell_cards();
+    if (!all_linked() || ticks_ % kRelaxedLook == 0) clerk_.send();
     if (ticks_ % kProbePeriod == 0) probe();
     acceptor_.tidy();
     ++ticks_;
 }
 
+void VerbsPeers::take_in_sight(RegistryClerk::Sight const& sight) noexcept {
+    for (std::size_t i = 0; i < others_.size(); ++i) {
+        if (sight.answered) {
+            step(others_[i], sight.texts[i]);
+        } else if (peers_[others_[i]].link == nullptr) {
+            say(peers_[others_[i]], "the registry at " + registry_->describe() + " does not answer");
+        }
+    }
+}
+
 void VerbsPeers::step(ReplicaId id, std::string const& text) noexcept {
     Peer& peer = peers_[id];
-    if (text.empty()) {
+    if (text == kFarewell) {
         if (peer.link != nullptr) retire(id, "it has taken its leave");
         return;
     }
@@ -245,7 +255,9 @@ void VerbsPeers::tell_cards() noexcept {
         Peer& peer = peers_[id];
         if (peer.offered == nullptr && peer.link == nullptr) continue;
         std::string const text = peer.card.text(options_.cluster_key);
-        if (text != peer.told && registry_->set(name_of_card(options_.replica, id), text)) peer.told = text;
+        if (text == peer.told) continue;
+        clerk_.tell(name_of_card(options_, options_.replica, id), text);
+        peer.told = text;
     }
 }
 

@@ -1,4 +1,5 @@
 // The peers of one replica on verbs: one thread makes the connections, through the registry, and finds out when one ends.
+// It never waits for the registry: a clerk with a thread of his own does.
 //
 //     absent --makes queue pairs, tells them--> offering --the peer names them, and its own--> connected
 //        ^                                                                                        |
@@ -25,6 +26,7 @@
 #include <vector>
 
 #include "fabric/endpoint.hpp"
+#include "fabric/registry_clerk.hpp"
 #include "fabric/verbs_acceptor.hpp"
 #include "fabric/verbs_link.hpp"
 
@@ -48,7 +50,7 @@ public:
     VerbsPeers& operator=(VerbsPeers const&) = delete;
 
     void start();
-    // Ends the thread; with `farewell` peers hear of it at once.
+    // Ends the threads; with `farewell` peers hear of it at once, if the registry answers.
     void stop(bool farewell) noexcept;
 
     // The present link; null if there is none, or the peer is no member.
@@ -72,6 +74,7 @@ private:
 
     void run() noexcept;
     void tick() noexcept;
+    void take_in_sight(RegistryClerk::Sight const& sight) noexcept;
     void step(ReplicaId id, std::string const& text) noexcept;
     void offer(ReplicaId id) noexcept;
     void take_in(ReplicaId id, VerbsCard const& card) noexcept;
@@ -83,7 +86,6 @@ private:
     void probe() noexcept;
     void take_in_probes() noexcept;
     void say(Peer& peer, std::string const& problem);
-    [[nodiscard]] std::string name_of_card(ReplicaId from, ReplicaId to) const;
     [[nodiscard]] bool all_linked() const noexcept;
 
     VerbsDevice const& device_;
@@ -94,7 +96,7 @@ private:
     std::shared_ptr<Registry> registry_;
     std::function<void()> ring_own_planes_;
     std::vector<ReplicaId> others_;
-    std::vector<std::string> names_;  // of the cards of `others_`, for oneself
+    RegistryClerk clerk_;             // looks up the cards of `others_` for oneself, in their order
     std::vector<std::byte> landing_;  // of probes
     Registration landing_registration_;
     std::thread thread_;
