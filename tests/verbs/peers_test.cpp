@@ -21,4 +21,28 @@ TEST_CASE("A death is known, and a peer's operations go on, while the registry k
     CHECK(eventually(world, [&] { return !world.endpoint(1).peer(2).gone; }));
 }
 
+TEST_CASE("A registry that has forgotten everything ends no connection") {
+    // A look is asked for after what the one before the last has shown was taken in.
+    constexpr int kLooks = 4;
+    auto const registry = std::make_shared<SilentRegistry>();
+    VerbsWorld world(2, registry);
+    Driver leader(world, 1);
+    leader.lead(2, 1);
+    registry->forget();
+    for (int look = 0; look < kLooks; ++look) {
+        SilentRegistry::Silence(*registry, "/1").wait_until_asked();
+    }
+    CHECK_FALSE(world.endpoint(1).peer(2).gone);
+    CHECK(leader.write(2, Region::log, 0, {filled(64, 1)}));
+}
+
+TEST_CASE("A peer that takes its leave is gone at once, and said to have left rather than not to answer") {
+    VerbsWorld world(2);
+    Driver leader(world, 1);
+    leader.lead(2, 1);
+    world.endpoint(2).leave();
+    REQUIRE(eventually(world, [&] { return world.endpoint(1).peer(2).gone; }));
+    CHECK(world.endpoint(1).peer_problem(2) == "it has taken its leave");
+}
+
 }  // namespace mu::test
