@@ -1,5 +1,5 @@
 // What verbs, and soft-RoCE above all, can do to a careless fabric: each trap has its test. Those that need a network
-// that misbehaves are in test_network.py.
+// that misbehaves are in stale_test.cpp, silence_test.cpp and test_network.py.
 #include <sys/resource.h>
 #include <unistd.h>
 

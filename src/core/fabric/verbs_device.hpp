@@ -111,6 +111,7 @@ public:
     QueuePair(QueuePair const&) = delete;
     QueuePair& operator=(QueuePair const&) = delete;
 
+    [[nodiscard]] ibv_qp* get() const noexcept { return pair_; }
     [[nodiscard]] std::uint32_t number() const noexcept { return pair_->qp_num; }
     [[nodiscard]] std::uint32_t inline_bytes() const noexcept { return inline_bytes_; }
     // From whatever state to ready; false if the device refuses. What was outstanding is forgotten.
