@@ -133,7 +133,8 @@ public:
     // The promise: the proposal below which nobody is granted anything any more.
     [[nodiscard]] virtual Proposal permission() const noexcept = 0;
     // Makes `tenure` the only writer of one's own log and returns the key that its writer needs. The caller has
-    // checked that tenure.proposal is not below permission(). Equal: answers with the same key again.
+    // checked that tenure.proposal is not below permission(). Equal: the log stays as it is, and the key works; on
+    // some fabrics it is another one, and an earlier one works no more.
     [[nodiscard]] virtual std::uint64_t permit(Tenure const& tenure, Keeper& keeper) noexcept = 0;
 
     [[nodiscard]] virtual PeerState peer(ReplicaId peer) noexcept = 0;
