@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
+
 #include "support/acceptor.hpp"
 
 using namespace mu;
@@ -62,6 +64,20 @@ TEST_CASE("A grant carries the chain over to the new writer's log: nothing accep
     CHECK(view.proposal == make_proposal(6, 3));
     CHECK(acceptor.format.chain_end(view.bytes, {}) == end);
     CHECK(text_of(acceptor.format.parse(view.bytes, {})->value) == "one");
+}
+
+TEST_CASE("What a late store has begun to overwrite while it was carried over is not carried over") {
+    Acceptor acceptor;
+    Position const first = acceptor.accept({"one"});
+    static_cast<void>(acceptor.accept({"one", "two"}));
+    auto* const ring = const_cast<std::byte*>(acceptor.fabric().log().bytes.data());
+    acceptor.world.on_permit([&](ReplicaId, PermitStage stage) {
+        if (stage == PermitStage::copied) std::memset(ring + acceptor.format.place(first.offset), 0x5a, sizeof(Offset));
+    });
+    auto const grant = acceptor.ask(2, make_proposal(5, 2));
+    REQUIRE(grant);
+    CHECK(grant->end == first);
+    CHECK(acceptor.format.chain_end(acceptor.fabric().log().bytes, {}) == first);
 }
 
 TEST_CASE("Asked again with the same proposal and another nonce, it answers with the same key again") {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from tests.mutants.mutant import Edit, Mutant, liveness, safety
 
 PERMISSION = "protocol/permission.cpp"
+TAKEOVER = "protocol/takeover.cpp"
+REPLICATOR = "protocol/replicator.cpp"
 MEMORY = "fabric/sim_memory.cpp"
 REPLAYER = "protocol/replayer.cpp"
 
@@ -22,6 +24,79 @@ class Told:
 
 
 TOLD = [
+    Told(
+        safety(
+            "commit-without-chain",
+            "A commit offset is used only when the chain is valid up to the slot that carries it.",
+            Edit(
+                REPLAYER,
+                "        if (!slot) {\n            more_ = false;\n",
+                "        if (!slot) {\n"
+                "            for (Offset next = at.offset; next < at.offset + 512; next += kSlotAlignment) {\n"
+                "                SlotHeader header;\n"
+                "                std::byte const* const there = view.bytes.data() + format_.place(next);\n"
+                "                racy_copy_out(reinterpret_cast<std::byte*>(&header), there, sizeof header);\n"
+                "                if (header.offset == next) commit = std::max(commit, header.commit);\n"
+                "            }\n"
+                "            more_ = false;\n",
+            ),
+        ),
+        "paper",
+        "A commit offset is used only when the chain is valid up to the slot that carries it (paper 4.3)",
+        "A tenure's writes land in order, and none after one that failed: what lies beyond a hole is another tenure's, "
+        "and what that has decided, this one had to adopt.",
+    ),
+    Told(
+        safety(
+            "late-completion-counts",
+            "A completion of an earlier grant counts for nothing.",
+            Edit(REPLICATOR, "!follower.owns(completion.id)", "false"),
+        ),
+        "paper",
+        "What is heard late of an earlier tenure counts for nothing in the present one",
+        "It has to be heard after the grant of a later tenure, and to name an offset beyond that tenure's seal: the "
+        "old tenure's log was the longer one and not the best. earlier-acceptance-counts is the same mistake where it "
+        "can be met.",
+    ),
+    Told(
+        safety(
+            "teaches-over-the-unapplied",
+            "Nothing is written to a joiner that is more than a ring behind.",
+            Edit("protocol/followers.cpp", "tail_.offset > follower.grant.from.offset + format_.ring_bytes()", "false"),
+        ),
+        "paper",
+        "A dropped follower whose chain reaches far enough is still not written over what it has not executed",
+        "The follower's chain still has to reach what the leader has executed while the leader's tail is a ring ahead "
+        "of it: that takes much that is on its way to the others. In all other cases common_point() says no first.",
+    ),
+    Told(
+        safety(
+            "seal-over-the-unexecuted",
+            "A takeover whose seal would overwrite what is not executed here is given up.",
+            Edit(
+                TAKEOVER, "tail_.offset + kSlotAlignment > executor_.applied().offset + format_.ring_bytes()", "false"
+            ),
+        ),
+        "paper",
+        "A takeover whose seal would overwrite what is not executed here is given up",
+        "Commands leave a quarter of the ring to empty slots, so only a long run of takeovers that seal and "
+        "execute nothing brings a log so far.",
+    ),
+    Told(
+        safety(
+            "carried-over-unverified",
+            "What was carried over is trusted only as far as nothing had begun to overwrite it meanwhile.",
+            Edit(
+                PERMISSION,
+                "log.empty() ? range.to : format_.unchanged_until(log, copy, range.from, range.to)",
+                "range.to",
+            ),
+        ),
+        "core",
+        "What a late store has begun to overwrite while it was carried over is not carried over",
+        "Half of an undecided slot and half of what replaces it could be carried over as one slot. The late "
+        "store has to be torn inside the copy, over a slot of the same length, and the mixture has to be adopted.",
+    ),
     Told(
         safety(
             "formation-forgets",

@@ -296,6 +296,41 @@ TEST_CASE("A follower whose acknowledgements are lost is asked again, and what i
     }
 }
 
+TEST_CASE("What is heard late of an earlier tenure counts for nothing in the present one") {
+    for (Revocation const revocation : revocations()) {
+        Formed cluster({.replicas = 5, .revocation = revocation});
+        REQUIRE(cluster.propose(1, std::string(400, 'x')) == Outcome::ok);  // longer than the seals below
+        cluster.land(1, 1);
+        cluster.land_unheard(1, 2);
+        REQUIRE(cluster.take_over(3, {4, 5}));  // its chain is shorter, and better
+        cluster.depose(1, 3);
+        cluster.ask(1);
+        cluster.grant(2, 1);
+        cluster.grant(3, 1);
+        for (int i = 0; i < 20 && cluster.replicator(1).stage() != Stage::sealing; ++i) {
+            cluster.step_replication(1);
+            for (ReplicaId const target : {1U, 2U, 3U})
+                if (cluster.replicator(1).stage() != Stage::sealing) cluster.land(1, target);
+        }
+        REQUIRE(cluster.replicator(1).stage() == Stage::sealing);
+        auto const holds_seal = [&] {
+            return cluster.replicator(1).follower(3).accepted == cluster.replicator(1).tail();
+        };
+        for (int i = 0; i < 20 && !holds_seal(); ++i) {
+            cluster.land(1, 1);
+            cluster.land(1, 3);
+            cluster.step_replication(1);
+        }
+        REQUIRE(holds_seal());
+        CHECK(cluster.replicator(1).stage() == Stage::sealing);  // it is on two of five
+        for (int i = 0; i < 20 && cluster.replicator(1).stage() == Stage::sealing; ++i) {
+            cluster.land(1, 2);
+            cluster.step_replication(1);
+        }
+        CHECK(cluster.replicator(1).stage() == Stage::leading);
+    }
+}
+
 TEST_CASE("The confirmed followers grow: one that granted late counts towards the majority like the others") {
     Formed cluster({.replicas = 5});
     REQUIRE(cluster.take_over(2, {3, 4}));

@@ -66,6 +66,27 @@ TEST_CASE("Recycling is bounded by the slowest confirmed follower: what it has n
     }
 }
 
+TEST_CASE("A takeover whose seal would overwrite what is not executed here is given up") {
+    for (Revocation const revocation : revocations()) {
+        Cluster cluster({.revocation = revocation, .log_bytes = 4096});
+        cluster.form();
+        cluster.hold();
+        while (cluster.propose(1, "x") == Outcome::ok)
+            cluster.land(1, 2);  // a majority has it, and nobody executes it
+        std::size_t const accepted = cluster.knows(2).size();
+        ReplicaId last = 3;
+        int seals = 0;
+        // In turn each of the two adopts all of it, and seals on its own log alone.
+        for (; seals < 100 && cluster.take_over(last, {5 - last}, Stage::sealing); ++seals) {
+            cluster.land(last, last);
+            last = 5 - last;
+        }
+        CHECK(seals > 4);
+        CHECK(seals < 100);
+        CHECK(cluster.knows(2).size() == accepted);
+    }
+}
+
 TEST_CASE("A follower that is not confirmed is not waited for") {
     Formed cluster(small());
     cluster.crash(3);
@@ -101,6 +122,34 @@ TEST_CASE("A dropped follower that still has what it needs in the leader's log r
         CHECK(cluster.run_until([&] { return cluster.all_have(cluster.all); }));
         CHECK(cluster.replicator(1).writers().size() == 3);
         CHECK(cluster.machine(3).restores == 0);
+    }
+}
+
+TEST_CASE("A dropped follower whose chain reaches far enough is still not written over what it has not executed") {
+    for (Revocation const revocation : revocations()) {
+        Formed cluster(small(revocation, 300 * kMicrosecond));
+        cluster.hold();
+        Offset const unexecuted = cluster.replica(3).executor().applied().offset;
+        while (cluster.propose(1, "x") == Outcome::ok)
+            cluster.land_between(1, {2, 3});
+        Commands const held = cluster.knows(3);
+        for (int i = 0; i < 20 && cluster.replicator(1).writers().size() == 3; ++i) {
+            cluster.step_as_follower(2, 1);
+            cluster.step_replication(1);
+            cluster.land_between(1, {2});
+            cluster.pass(100 * kMicrosecond);
+        }
+        while (cluster.replicator(1).tail() <= unexecuted + cluster.format.ring_bytes())
+            REQUIRE(cluster.propose(1, "y") == Outcome::ok);  // on its way to 2: nothing of it is decided
+        auto const& follower = cluster.replicator(1).follower(3);
+        for (int i = 0; i < 20 && follower.stage != Follower::Stage::behind; ++i) {
+            cluster.pass(100 * kMicrosecond);
+            cluster.grant(3, 1);
+            cluster.step_replication(1);
+            cluster.land_between(1, {3});
+        }
+        CHECK(follower.stage == Follower::Stage::behind);
+        CHECK(cluster.knows(3) == held);
     }
 }
 
