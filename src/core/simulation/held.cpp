@@ -19,30 +19,35 @@ bool Held::by_majority(Cluster const& cluster, Position const& applied) {
         holders += holds(cluster, id, applied) ? 1 : 0;
     if (holders < majority_of(cluster.size())) return false;
     executed_ = applied;
-    for (std::vector<Position>& chain : ended_)
-        std::erase_if(chain, [&](Position const& at) { return at.offset <= executed_.offset; });
+    for (std::vector<Position>& ends : remembered_)
+        std::erase_if(ends, [&](Position const& at) { return at.offset <= executed_.offset; });
     return true;
 }
 
 bool Held::holds(Cluster const& cluster, ReplicaId id, Position const& applied) {
-    if (among(ended_[id], applied)) return true;
+    if (among(remembered_[id], applied)) return true;
     if (!cluster.alive(id)) return false;
-    chain_.clear();
-    append_chain(cluster, id, chain_);
+    read_chain(cluster, id);
     return among(chain_, applied);
 }
 
-void Held::append_chain(Cluster const& cluster, ReplicaId id, std::vector<Position>& to) const {
+void Held::read_chain(Cluster const& cluster, ReplicaId id) {
+    chain_.clear();
     std::span<std::byte const> const ring = cluster.world.fabric(id).memory().log().bytes;
     Position at = executed_;
     while (at.offset - executed_.offset < cluster.format.ring_bytes()) {
         std::optional<Slot> const slot = cluster.format.parse(ring, at);
         if (!slot) return;
         at = slot->after();
-        to.push_back(at);
+        chain_.push_back(at);
     }
 }
 
-void Held::dies(Cluster const& cluster, ReplicaId id) { append_chain(cluster, id, ended_[id]); }
+void Held::remember(Cluster const& cluster, ReplicaId id) {
+    read_chain(cluster, id);
+    for (Position const& at : chain_) {
+        if (!among(remembered_[id], at)) remembered_[id].push_back(at);
+    }
+}
 
 }  // namespace mu::simulation

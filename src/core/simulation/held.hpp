@@ -1,11 +1,12 @@
 // Whether a majority's logs have held what a replica executes: the truth that none may execute beyond.
 //
 // It is read from the logs themselves. What leaders count is no help here: it is their claim that is to be judged, and
-// they forget it when their tenure ends. A log loses a chain only with its life, or because it was never chosen, so it is
-// enough to look when somebody executes what nobody had executed before, and at whoever dies.
+// they forget it when their tenure ends. A log loses a chain with its life, or in a grant what its replica has executed
+// meanwhile, or because it was never chosen. So it is enough to look when somebody executes what nobody had executed
+// before, and at whoever is about to die or to grant.
 //
 // It errs on the side of the replicas: slots that a later tenure has copied count like those that were accepted under
-// their own proposal, and what earlier lives have held counts beside what the present one holds.
+// their own proposal, and what a replica has held counts beside what it holds.
 #pragma once
 
 #include <array>
@@ -22,17 +23,17 @@ public:
     [[nodiscard]] Offset executed() const noexcept { return executed_.offset; }
     // Somebody has executed up to `applied`, beyond executed(): whether a majority has held the chain that ends there.
     [[nodiscard]] bool by_majority(Cluster const& cluster, Position const& applied);
-    // To be called while the log of `id` is still there.
-    void dies(Cluster const& cluster, ReplicaId id);
+    // The log of `id` is about to change hands, or to go.
+    void remember(Cluster const& cluster, ReplicaId id);
 
 private:
     [[nodiscard]] bool holds(Cluster const& cluster, ReplicaId id, Position const& applied);
-    // The ends of the slots that the log of `id` holds from executed_ on.
-    void append_chain(Cluster const& cluster, ReplicaId id, std::vector<Position>& to) const;
+    // The ends of the slots that the log of `id` holds from executed_ on; in chain_.
+    void read_chain(Cluster const& cluster, ReplicaId id);
 
     Position executed_;
-    std::array<std::vector<Position>, kMaxReplicas> ended_;  // chains beyond executed_ of lives that have ended
-    std::vector<Position> chain_;                            // reused
+    std::array<std::vector<Position>, kMaxReplicas> remembered_;  // of chains beyond executed_
+    std::vector<Position> chain_;                                 // reused
 };
 
 }  // namespace mu::simulation

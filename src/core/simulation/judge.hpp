@@ -67,8 +67,8 @@ public:
             fail("lost: command " + std::to_string(command) + " was acknowledged, but others had passed it already");
         }
     }
-    // To be called while the log of `id` is still there.
-    void dies(Cluster const& cluster, ReplicaId id) { held_.dies(cluster, id); }
+    // The log of `id` is about to change hands, or to go.
+    void remember(Cluster const& cluster, ReplicaId id) { held_.remember(cluster, id); }
     void new_life(ReplicaId id) { seen_[id] = Seen{}; }
     // A write of `writer` to the log of `id` has landed and is accepted.
     void accepted(ReplicaId id, Tenure const& writer);

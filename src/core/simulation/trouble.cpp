@@ -280,7 +280,7 @@ void Walk::crash(ReplicaId id, bool reported) {
         if (command.session != 0) sessions_[command.session - 1].in_flight = false;
         if (command.by_hand) fates_[command.number] = Fate::indeterminate;
     }
-    judge_.dies(cluster_, id);
+    judge_.remember(cluster_, id);
     cluster_.crash(id);
     std::uint64_t const lives = lives_[id].lives;
     lives_[id] = Life{};

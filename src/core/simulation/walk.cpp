@@ -14,7 +14,10 @@ Walk::Walk(WalkPlan const& plan)
       trouble_(plan.calm_youth ? 0 : plan.trouble),
       live_(plan.keeps_majority) {
     remembered_.reserve(kRemembered);
-    cluster_.world.on_permit([this](ReplicaId id, PermitStage) { in_permit(id); });
+    cluster_.world.on_permit([this](ReplicaId id, PermitStage stage) {
+        if (stage == PermitStage::word_set) judge_.remember(cluster_, id);
+        in_permit(id);
+    });
     cluster_.world.on_accept([this](ReplicaId id, Tenure const& writer) { judge_.accepted(id, writer); });
     cluster_.world.on_moment([this](ReplicaId id, Plane plane) { in_moment(id, plane); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
