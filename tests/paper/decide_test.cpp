@@ -301,7 +301,7 @@ TEST_CASE("What is heard late of an earlier tenure counts for nothing in the pre
         Formed cluster({.replicas = 5, .revocation = revocation});
         REQUIRE(cluster.propose(1, std::string(400, 'x')) == Outcome::ok);  // longer than the seals below
         cluster.land(1, 1);
-        cluster.land_unheard(1, 2);
+        cluster.land_unacknowledged(1, 2);
         REQUIRE(cluster.take_over(3, {4, 5}));  // its chain is shorter, and better
         cluster.depose(1, 3);
         cluster.ask(1);

@@ -248,7 +248,7 @@ TEST_CASE("A write whose writer hears of it late was judged when it landed, whoe
     bench.grant(2, 1, 1);
     auto const bytes = words(7, 2);
     bench.write(1, 2, Region::log, 0, bytes, 5);
-    REQUIRE(bench.world.land_unheard(bench.queue(1, 2)));
+    REQUIRE(bench.world.land_unacknowledged(bench.queue(1, 2)));
     CHECK(word(bench.log(2), 0) == 7);
     CHECK(bench.silent(1));
     bench.grant(2, 3, 2);

@@ -235,7 +235,9 @@ std::size_t Cluster::words_left(ReplicaId writer, ReplicaId target) { return wor
 
 void Cluster::land_and_deny(ReplicaId writer, ReplicaId target) { REQUIRE(world.fail_after_effect({writer, target})); }
 
-void Cluster::land_unheard(ReplicaId writer, ReplicaId target) { REQUIRE(world.land_unheard({writer, target})); }
+void Cluster::land_unacknowledged(ReplicaId writer, ReplicaId target) {
+    REQUIRE(world.land_unacknowledged({writer, target}));
+}
 
 std::vector<Posted> Cluster::posted(ReplicaId writer, ReplicaId target, Plane plane) {
     return world.posted({writer, target, plane});

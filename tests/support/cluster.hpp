@@ -115,7 +115,7 @@ public:
     // It lands, but its writer is told that it failed.
     void land_and_deny(ReplicaId writer, ReplicaId target);
     // It lands, and its writer hears of it when this lands again.
-    void land_unheard(ReplicaId writer, ReplicaId target);
+    void land_unacknowledged(ReplicaId writer, ReplicaId target);
     // What `writer` has posted to `target` on that plane and is still on its way.
     [[nodiscard]] std::vector<Posted> posted(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
     [[nodiscard]] std::size_t pending(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);

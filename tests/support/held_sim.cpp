@@ -45,7 +45,7 @@ public:
     bool land_partly(Way const& way, std::size_t words) override { return world_.land_partly(queue_of(way), words); }
     bool fail(Way const& way) override { return world_.fail(queue_of(way)); }
     bool fail_after_effect(Way const& way) override { return world_.fail_after_effect(queue_of(way)); }
-    bool land_unheard(Way const& way) override { return world_.land_unheard(queue_of(way)); }
+    bool land_unacknowledged(Way const& way) override { return world_.land_unacknowledged(queue_of(way)); }
 
 private:
     [[nodiscard]] QueueId queue_of(Way const& way) const { return world_.queue_of(way.writer, way.plane, way.target); }

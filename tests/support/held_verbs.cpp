@@ -235,7 +235,7 @@ public:
     bool fail_after_effect(Way const& way) override {
         return alive(way.writer) && channel(way).fail_after_effect(way.target);
     }
-    bool land_unheard(Way const&) override { return false; }
+    bool land_unacknowledged(Way const&) override { return false; }
 
 private:
     static constexpr Nanoseconds kMoment = 200'000;  // between two looks

@@ -139,10 +139,10 @@ public:
 
     // What may happen to the front of a queue. Each answers whether it could: not if the queue is empty, and what
     // touches the target's memory not while the writer is cut off from it.
-    bool land(QueueId queue);               // whole; then the completion can be polled
-    bool fail(QueueId queue);               // nothing more of it lands; it completes with failure
-    bool fail_after_effect(QueueId queue);  // it lands, but its writer is told that it failed
-    bool land_unheard(QueueId queue);       // it lands and is judged; what comes next is its completion
+    bool land(QueueId queue);                 // whole; then the completion can be polled
+    bool fail(QueueId queue);                 // nothing more of it lands; it completes with failure
+    bool fail_after_effect(QueueId queue);    // it lands, but its writer is told that it failed
+    bool land_unacknowledged(QueueId queue);  // it lands and is judged; what comes next is its completion
     // The connection breaks: what is pending fails, and so does what is posted until the channel connects anew.
     void disconnect(QueueId queue);
     // Lands `words` more words and leaves the rest pending. First the first word, last the last; those between, and

@@ -122,7 +122,7 @@ bool SimWorld::fail_after_effect(QueueId queue_id) {
     return true;
 }
 
-bool SimWorld::land_unheard(QueueId queue_id) {
+bool SimWorld::land_unacknowledged(QueueId queue_id) {
     if (!can_land(queue_id)) return false;
     SimQueue& queue = queues_[queue_id];
     bool const done = apply(queue, queue.front().words()) == Effect::whole;

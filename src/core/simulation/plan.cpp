@@ -17,7 +17,7 @@ void swarm(WalkPlan& plan, Dice& dice) {
         plan.weights[static_cast<std::size_t>(mends)] += 5;
     static constexpr std::array<std::uint64_t, 4> kTorn{0, 30, 60, 200};
     plan.torn_in_1000 = dice.of(kTorn);
-    plan.unheard_in_1000 = dice.of(kTorn);
+    plan.unacknowledged_in_1000 = dice.of(kTorn);
     static constexpr std::array<std::uint64_t, 4> kOperations{30, 45, 54, 65};
     plan.operations_in_100 = dice.of(kOperations);
     static constexpr std::array<std::uint64_t, 4> kSlow{4, 20, 60, 600};

@@ -23,12 +23,12 @@ struct WalkPlan {
 
     // Every walk has faults of its own: what always happens together hides what happens alone.
     std::array<std::uint64_t, kTroubles> weights{20, 16, 14, 16, 6, 14, 4, 5, 5};
-    std::uint64_t torn_in_1000 = 60;       // of the operations that move, how many land in part
-    std::uint64_t unheard_in_1000 = 20;    // and how many land long before their writer hears of it
-    std::uint64_t operations_in_100 = 54;  // of the steps, how many move an operation
-    std::uint64_t slow_factor = 60;        // how much less often an operation on a slow link moves
-    std::uint64_t orphan_factor = 40;      // and one of a life that has ended
-    std::uint64_t background_every = 3;    // of the steps of planes
+    std::uint64_t torn_in_1000 = 60;            // of the operations that move, how many land in part
+    std::uint64_t unacknowledged_in_1000 = 20;  // and how many land long before their writer hears of it
+    std::uint64_t operations_in_100 = 54;       // of the steps, how many move an operation
+    std::uint64_t slow_factor = 60;             // how much less often an operation on a slow link moves
+    std::uint64_t orphan_factor = 40;           // and one of a life that has ended
+    std::uint64_t background_every = 3;         // of the steps of planes
     std::uint64_t stop_every = 0;  // of the moments inside steps, one in so many stops its replica there; 0: none
     bool ambushes = false;         // faults lie in wait for the moments that chance seldom meets (ambush.cpp)
     bool limps = false;            // in the end, a minority fails once more

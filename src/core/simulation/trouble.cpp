@@ -50,9 +50,9 @@ void Walk::move_operation() {
     } else if (draw < plan_.torn_in_1000 + 7 * trouble_) {
         note_operation(Kind::fail_after, queue);
         world.fail_after_effect(queue);
-    } else if (draw >= 1000 - plan_.unheard_in_1000 && world.can_land(queue)) {
-        note_operation(Kind::unheard, queue);
-        world.land_unheard(queue);
+    } else if (draw >= 1000 - plan_.unacknowledged_in_1000 && world.can_land(queue)) {
+        note_operation(Kind::land_unacknowledged, queue);
+        world.land_unacknowledged(queue);
     } else {
         for (std::uint64_t i = dice_.below(4) + 1; i > 0 && world.can_land(queue); --i) {
             note_operation(Kind::land, queue);

@@ -36,7 +36,7 @@ struct WalkEvent {
         tear,
         fail,
         fail_after,
-        unheard,
+        land_unacknowledged,
         permit_land,
         disconnect,
         cut,
