@@ -119,24 +119,28 @@ def test_a_session_moves_to_another_replica(replica: mu.Replica, world: World) -
     assert world.applied == [b"+5"]
 
 
-def test_of_threads_that_call_at_once_one_is_sent() -> None:
-    """Of eight threads that use one session at the same moment one has its request sent, and the others are refused."""
+def test_of_threads_that_retry_at_once_one_is_sent() -> None:
+    """Of eight threads that retry the request in doubt at once one has it sent, and the others are refused."""
     sent: list[bytes] = []
     refused = threading.Semaphore(0)
     at_once = threading.Barrier(8)
 
     def send(command: bytes, _timeout_ns: int, _client: int, _number: int) -> bytes:
         sent.append(command)
+        if len(sent) == 1:
+            raise mu.Indeterminate("The leader is gone.")
         for _ in range(7):
-            assert refused.acquire(timeout=60)
+            assert refused.acquire(timeout=20)
         return b"done"
 
     session = mu.Session(send, 1_000_000_000)
+    with pytest.raises(mu.Indeterminate):
+        session.execute(b"+1")
 
     def call() -> None:
         at_once.wait()
         try:
-            session.execute(b"+1")
+            session.retry()
         except mu.InDoubt:
             refused.release()
 
@@ -145,5 +149,5 @@ def test_of_threads_that_call_at_once_one_is_sent() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sent == [b"+1"]
+    assert sent == [b"+1", b"+1"]
     assert (session.number, session.in_doubt) == (2, None)
