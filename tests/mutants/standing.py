@@ -9,19 +9,7 @@ FOLLOWERS = "protocol/followers.cpp"
 REPLICATOR = "protocol/replicator.cpp"
 ELECTION = "protocol/election.cpp"
 
-NO_HOLD = Edit("protocol/permission.cpp", "request.proposal > word && writer_keeps(requester, now)", "false")
-
 MUTANTS = [
-    liveness(
-        "no-back-off",
-        "Failed takeovers space themselves out, and a live writer keeps a log for a minimum time.",
-        Edit(
-            TAKEOVER,
-            "next_attempt_ = now + backoff_ + backoff_ * settings_.self / static_cast<Nanoseconds>(2 * kMaxReplicas);",
-            "next_attempt_ = now;",
-        ),
-        NO_HOLD,
-    ),
     liveness(
         "waits-for-the-dead",
         "A follower that fails leaves the tenure, and a slot is decided once a majority has accepted it.",

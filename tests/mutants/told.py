@@ -143,4 +143,51 @@ TOLD = [
         "do so, the others must be lapped or unwilling at that moment; a loaded machine met it, three minutes of walks "
         "did not.",
     ),
+    Told(
+        liveness(
+            "one-chain-only",
+            "A takeover reads what the best chain's owner shows no more from another granter.",
+            Edit(TAKEOVER, "shown.from = extend_down(source);", ""),
+        ),
+        "paper",
+        "What the owner of the best chain has applied, a takeover reads from whoever still shows it",
+        "It keeps one replica from leading, and matters only if the others are paused or stand aside, and stay so.",
+    ),
+    Told(
+        liveness(
+            "splices-any-chain",
+            "What another granter shows below the best chain belongs to that only if it leads up to where that begins.",
+            Edit(TAKEOVER, "walk(lower.chain, begin, from.offset, lower.grant.end.offset) != from", "false"),
+        ),
+        "paper",
+        "What another granter shows belongs below the best chain only if it leads up to that",
+        "A wrong chain does not link, so the takeover ends; and it does so again and again, where the right one is "
+        "there, too. 600 seconds of walks did not meet it.",
+    ),
+    Told(
+        liveness(
+            "gives-up-at-first",
+            "A takeover that lacks what one granter has applied waits for what the others show.",
+            Edit(TAKEOVER, "if (awaits_grants(now)) {", "if (false) {"),
+        ),
+        "paper",
+        "A takeover that lacks what one granter has applied waits for the others, until its time is over",
+        "The same. In the virtual machine, whose reads take long, one of twenty runs of a test of callers met it.",
+    ),
+    Told(
+        liveness(
+            "no-back-off",
+            "Failed takeovers space themselves out, and a live writer keeps a log for a minimum time.",
+            Edit(
+                TAKEOVER,
+                "next_attempt_ = now + backoff_ + backoff_ * settings_.self / ",
+                "next_attempt_ = now + 0 * settings_.self / ",
+            ),
+            Edit(PERMISSION, "request.proposal > word && writer_keeps(requester, now)", "false"),
+        ),
+        "paper",
+        "A takeover that failed is tried again only after a while",
+        "Of two that keep each other from leading, sooner or later one is lucky. Walks met it while a leader could "
+        "take itself for lapped, and so be deposed again and again; since then 1.2 billion steps did not.",
+    ),
 ]

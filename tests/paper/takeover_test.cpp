@@ -31,6 +31,18 @@ TEST_CASE("A takeover goes on with a majority of grants, and not before (paper 4
     CHECK(cluster.replicator(2).stage() != Stage::requesting);
 }
 
+TEST_CASE("A takeover that failed is tried again only after a while") {
+    Formed cluster;
+    cluster.ask(2);
+    cluster.pass(quick_settings().grant_timeout + 1);  // nobody answers
+    cluster.step_replication(2);
+    cluster.step_replication(2);
+    CHECK(cluster.replicator(2).stage() == Stage::follower);
+    cluster.pass(2 * quick_settings().backoff_limit);
+    cluster.step_replication(2);
+    CHECK(cluster.replicator(2).stage() == Stage::requesting);
+}
+
 TEST_CASE("A leader adopts the chain whose last slot has the highest proposal, not the longest (paper 4.1)") {
     for (Revocation const revocation : revocations()) {
         Formed cluster({.revocation = revocation});
@@ -44,6 +56,97 @@ TEST_CASE("A leader adopts the chain whose last slot has the highest proposal, n
         REQUIRE(cluster.take_over(1, {3}));
         CHECK(cluster.knows(1) == Commands{"x"});
         CHECK(cluster.knows(3) == Commands{"x"});
+    }
+}
+
+namespace {
+
+// 2 lacks what 1 has applied, and so shows to nobody any more; 3 holds it.
+struct Ahead : Formed {
+    explicit Ahead(Revocation revocation) : Formed({.revocation = revocation}) {
+        propose_to(1, {1, 3}, x);
+        step_replication(1);
+        REQUIRE(load_position(region(1).own.applied)->offset == replicator(1).tail());
+        REQUIRE(history(1) == Commands{x});
+    }
+    std::string const x = std::string(options().log_bytes / 16, 'x');  // applied is not published for less
+};
+
+}  // namespace
+
+TEST_CASE("What the owner of the best chain has applied, a takeover reads from whoever still shows it") {
+    for (Revocation const revocation : revocations()) {
+        for (bool const undecided : {false, true}) {
+            Ahead cluster(revocation);
+            if (undecided) {
+                cluster.propose_to(1, {1}, "y");  // so 1 has the best chain, and what comes before is on 3
+            }
+            cluster.ask(2);
+            cluster.grant(1, 2);
+            cluster.grant(3, 2);
+            cluster.step_replication(2);
+            CHECK(cluster.replicator(2).stage() == Stage::requesting);  // the chains are on their way
+            CHECK(cluster.take_over(2, {1, 3}));
+            cluster.step_replication(2);
+            CHECK(cluster.history(2) == (undecided ? Commands{cluster.x, "y"} : Commands{cluster.x}));
+        }
+    }
+}
+
+TEST_CASE("What another granter shows belongs below the best chain only if it leads up to that") {
+    for (Revocation const revocation : revocations()) {
+        Formed cluster({.replicas = 5, .revocation = revocation});
+        cluster.propose_to(1, {3}, "lost");
+        REQUIRE(cluster.take_over(5, {1, 4}));
+        std::string const x(cluster.options().log_bytes / 16, 'x');
+        cluster.propose_to(5, {1, 4, 5}, x);
+        cluster.step_replication(5);
+        REQUIRE(cluster.history(5) == Commands{x});
+        cluster.propose_to(5, {5}, "y");                // so 5 has the best chain
+        REQUIRE(cluster.knows(3) == Commands{"lost"});  // it comes first, and shows something else at that place
+        cluster.land(5, 2, Plane::learner);
+        cluster.step_background(2);  // 2 knows of 5's proposal, to outbid it
+        CHECK(cluster.take_over(2, {3, 4, 5}));
+        cluster.step_replication(2);
+        CHECK(cluster.history(2) == Commands{x, "y"});
+    }
+}
+
+TEST_CASE("A takeover that lacks what one granter has applied waits for the others, until its time is over") {
+    for (Revocation const revocation : revocations()) {
+        for (bool const answers : {false, true}) {
+            Ahead cluster(revocation);
+            cluster.ask(2);
+            cluster.grant(1, 2);
+            cluster.step_replication(2);
+            CHECK(cluster.replicator(2).stage() == Stage::requesting);
+            CHECK_FALSE(cluster.replica(2).shared().lapped);
+            if (answers) {
+                CHECK(cluster.take_over(2, {3}));
+                continue;
+            }
+            cluster.pass(quick_settings().grant_timeout / 2);
+            cluster.step_replication(2);
+            CHECK(cluster.replicator(2).stage() == Stage::follower);
+            CHECK(cluster.replica(2).shared().lapped);
+            CHECK(cluster.take_over(2, {1, 3}));  // they answer after all
+            CHECK_FALSE(cluster.replica(2).shared().lapped);
+        }
+    }
+}
+
+TEST_CASE("What has come in time is used, though the takeover looks at it only when its time is over") {
+    for (Revocation const revocation : revocations()) {
+        Ahead cluster(revocation);
+        cluster.ask(2);
+        cluster.grant(1, 2);
+        cluster.grant(3, 2);
+        cluster.step_replication(2);  // 3's chain is on its way
+        cluster.land_between(2, {1, 3});
+        cluster.pass(quick_settings().grant_timeout + 1);
+        cluster.step_replication(2);
+        CHECK(cluster.replicator(2).stage() != Stage::follower);
+        CHECK_FALSE(cluster.replica(2).shared().lapped);
     }
 }
 

@@ -74,6 +74,7 @@ public:
     [[nodiscard]] Commands const& history(ReplicaId id) { return machine(id).commands; }
     [[nodiscard]] BackgroundRegion& region(ReplicaId id);
     [[nodiscard]] std::size_t size() const { return options_.replicas; }
+    [[nodiscard]] ClusterOptions const& options() const { return options_; }
     [[nodiscard]] std::vector<ReplicaId> ids() const;
 
     // --- By itself ---

@@ -64,8 +64,8 @@ public:
     virtual bool land_partly(Way const& way, std::size_t words) = 0;
     virtual bool fail(Way const& way) = 0;
     virtual bool fail_after_effect(Way const& way) = 0;  // it lands, but its writer is told that it failed
-    virtual bool land_unacknowledged(
-        Way const& way) = 0;  // it lands; its completion is what lands next. Never on verbs
+    // It lands; its completion is what lands next. Never on verbs.
+    virtual bool land_unacknowledged(Way const& way) = 0;
 };
 
 // MU_PAPER_FABRIC names the fabric: "verbs", and "sim" if it is not set.

@@ -46,7 +46,14 @@ void Replicator::step(Nanoseconds now) {
             break;
         case Stage::requesting:
             if (now - started_at_ > settings_.grant_timeout) {
-                if (++asked_in_vain_ >= kPatience) {
+                if (behind_) {
+                    read_grants(now);  // the last one may have come while this plane had no processor
+                    adopt_if_majority(now);
+                    if (stage_ != Stage::requesting) {
+                        break;
+                    }
+                    become_lapped();
+                } else if (++asked_in_vain_ >= kPatience) {
                     give_way();
                 }
                 abort();

@@ -6,7 +6,7 @@
 //
 //     requesting  permission is asked of everybody under one new proposal p; grants are promises (takeover.cpp);
 //     adopting    of a majority's chains the one whose last slot has the highest proposal is copied, byte for byte,
-//                 into one's own log;
+//                 into one's own log, with what other granters show of the slots before it, where these lead up to it;
 //     sealing     followers are taught the same (followers.cpp), and an empty slot with p follows. Nothing is decided
 //                 in this tenure before a slot with p has succeeded on a majority;
 //     leading     a propose is one write to each confirmed follower: prepare is omitted.
@@ -139,6 +139,8 @@ private:
     // Time limits of a grant that pass without an answer of a majority until this replica gives way, and for how many.
     static constexpr int kPatience = 3;
     static constexpr int kGivesWayFor = 10;
+    // A takeover that is behind waits for others to answer for a fourth of that limit: whoever lives answers at once.
+    static constexpr int kAnswersWithin = 4;
 
     // takeover.cpp
     void start_takeover(Nanoseconds now);
@@ -150,8 +152,11 @@ private:
     void read_chain(ReplicaId replica);
     void adopt_if_majority(Nanoseconds now);
     [[nodiscard]] ReplicaId best_chain() const noexcept;
+    [[nodiscard]] bool awaits_grants(Nanoseconds now) const noexcept;
+    void become_lapped() noexcept;
     void execute_what_granters_have();
     enum class Adoption : std::uint8_t { done, behind, lost };
+    [[nodiscard]] Position extend_down(Follower& best) noexcept;
     [[nodiscard]] Adoption copy_adopted(ReplicaId from);
     [[nodiscard]] bool incarnations_agree() noexcept;
     void seal_if_adopted(Nanoseconds now);
@@ -229,9 +234,10 @@ private:
     Offset work_end_ = 0;  // of the last slot that followers should come to execute
     Offset tail_seen_ = 0;
     Nanoseconds tail_moved_at_ = 0;
-    Position adopted_from_;   // where one's own chain was first changed by the adoption
-    Offset lacks_ = 0;        // lapped until this is executed
-    Offset write_limit_ = 0;  // append may go this far without looking at the followers again
+    Position adopted_from_;         // where one's own chain was first changed by the adoption
+    Offset lacks_ = 0;              // lapped until this is executed
+    std::optional<Offset> behind_;  // where the best chain of this takeover begins: above what this replica has
+    Offset write_limit_ = 0;        // append may go this far without looking at the followers again
     ReplicaId joiner_ = kNobody;
     Offset joiner_holds_ = 0;
     Nanoseconds blocked_since_ = 0;

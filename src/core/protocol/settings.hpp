@@ -27,7 +27,7 @@ struct Settings {
     Nanoseconds starved_limit = 250 * kMillisecond;  // the same while the fabric says that it is not stopped
     Nanoseconds stuck_limit = 100 * kMillisecond;    // replication plane without a step: heartbeat stops (fate sharing)
     Nanoseconds minimum_hold = 5 * kMillisecond;     // a live writer keeps a log at least this long
-    Nanoseconds grant_timeout = 20 * kMillisecond;   // a takeover without a majority of grants aborts
+    Nanoseconds grant_timeout = 20 * kMillisecond;   // a takeover that has adopted nothing by then aborts
     Nanoseconds backoff_first = 1 * kMillisecond;
     Nanoseconds backoff_limit = 200 * kMillisecond;
     Nanoseconds joiner_retry = 2 * kMillisecond;

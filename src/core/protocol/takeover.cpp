@@ -1,5 +1,6 @@
 // Taking over (paper, section 4.1–4.2, with DESIGN's corrections): permission, catch up, adopt, seal.
 #include <algorithm>
+#include <cstring>
 
 #include "common/assert.hpp"
 #include "protocol/replicator.hpp"
@@ -16,6 +17,7 @@ void Replicator::start_takeover(Nanoseconds now) {
     started_at_ = now;
     seal_end_ = 0;
     write_limit_ = 0;
+    behind_.reset();
     decided_ = std::max(replayer_.decided(), executor_.applied().offset);
     replayer_.publish();
     for (ReplicaId const member : settings_.members) {
@@ -185,14 +187,18 @@ void Replicator::adopt_if_majority(Nanoseconds now) {
     configuration_ = executor_.configuration();
     Adoption const adoption = copy_adopted(best);
     if (adoption == Adoption::behind) {
-        // The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
-        lacks_ = followers_[best].grant.from.offset;
-        shared_.lapped.store(true, std::memory_order_release);
+        behind_ = followers_[best].grant.from.offset;
+        if (awaits_grants(now)) {
+            return;  // another one's log may begin lower
+        }
+        become_lapped();
     }
     if (adoption != Adoption::done) {
         abort();
         return;
     }
+    lacks_ = 0;
+    shared_.lapped.store(false, std::memory_order_release);
     if (!incarnations_agree() || tail_.offset + kSlotAlignment > executor_.applied().offset + format_.ring_bytes()) {
         abort();  // (the latter: a seal would overwrite what is not executed here yet)
         return;
@@ -200,6 +206,21 @@ void Replicator::adopt_if_majority(Nanoseconds now) {
     stage_ = Stage::adopting;
     poll();
     seal_if_adopted(now);
+}
+
+bool Replicator::awaits_grants(Nanoseconds now) const noexcept {
+    bool const early = now - started_at_ <= settings_.grant_timeout / kAnswersWithin;
+    return std::ranges::any_of(settings_.members, [&](ReplicaId member) {
+        Follower::Stage const stage = followers_[member].stage;
+        bool const may_answer = stage == Follower::Stage::requested && early;
+        return (may_answer || stage == Follower::Stage::reading) && reachable(member);
+    });
+}
+
+// The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
+void Replicator::become_lapped() noexcept {
+    lacks_ = *behind_;
+    shared_.lapped.store(true, std::memory_order_release);
 }
 
 // What a granter has applied is decided. Executing it here makes room in one's own ring for the adopted chain.
@@ -216,17 +237,48 @@ void Replicator::execute_what_granters_have() {
     decided_ = std::max(decided_, executor_.applied().offset);
 }
 
+// A granter shows its log from what it has applied on. What lies below, others may show, and it is the same there: a
+// position fixes everything below it. Puts it into the chain, and says from where that goes now.
+Position Replicator::extend_down(Follower& best) noexcept {
+    Position from = best.grant.from;
+    for (bool found = true; found;) {
+        found = false;
+        for (ReplicaId const member : settings_.members) {
+            Follower const& lower = followers_[member];
+            Position const begin = lower.grant.from;
+            if (lower.stage != Follower::Stage::known || !lower.chain_read || begin.offset >= from.offset ||
+                best.grant.end.offset - begin.offset > format_.ring_bytes() ||
+                walk(lower.chain, begin, from.offset, lower.grant.end.offset) != from) {
+                continue;
+            }
+            for (Offset at = begin.offset; at < from.offset;) {
+                std::uint64_t const part = std::min(from.offset - at, format_.room_to_end(at));
+                std::memcpy(best.chain.data() + format_.place(at), lower.chain.data() + format_.place(at), part);
+                at += part;
+            }
+            from = begin;
+            found = true;
+        }
+    }
+    return from;
+}
+
 // Brings one's own log to the adopted chain: byte for byte, keeping the original proposals, from the first slot that
 // differs. A slot that matches already is never written again.
 Replicator::Adoption Replicator::copy_adopted(ReplicaId from) {
     Grant const& own = followers_[settings_.self].grant;
     std::span<std::byte const> const ring = fabric_.own_log();
-    Follower const& source = followers_[from];
+    Follower& source = followers_[from];
     adopted_from_ = own.end;
     tail_ = own.end;
     bool const other = from != settings_.self && source.chain_read;
     if (other) {
-        std::optional<Position> const common = common_point(source.grant, source.chain);
+        Grant shown = source.grant;
+        std::optional<Position> common = common_point(shown, source.chain);
+        if (!common) {
+            shown.from = extend_down(source);
+            common = common_point(shown, source.chain);
+        }
         if (!common) {
             return Adoption::behind;
         }
