@@ -23,7 +23,7 @@ from pathlib import Path
 NAMESPACE = "fab"
 BRIDGE = "br0"
 NETWORK = "10.99.0"
-MAX_HOSTS = 5
+MAX_HOSTS = 9  # a host for each replica of the largest cluster
 GID_INDEX = 1  # RoCE v2 over IPv4; 0 is the link-local one
 ROCE_PORT = 4791  # UDP
 ACKS = "{ 0x11, 0x12 }"  # BTH opcodes: acknowledge (or not); the answer to an atomic

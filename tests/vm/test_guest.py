@@ -162,7 +162,7 @@ def test_hosts_have_distinct_names() -> None:
     everybody = [Host(number) for number in range(1, hosts.MAX_HOSTS + 1)]
     for names in ("rdma_device", "network_device", "port", "address", "mac", "table"):
         assert len({getattr(host, names) for host in everybody}) == hosts.MAX_HOSTS
-    with pytest.raises(ValueError, match="1 to 5"):
+    with pytest.raises(ValueError, match="1 to 9"):
         hosts.up(hosts.MAX_HOSTS + 1)
 
 
@@ -185,3 +185,18 @@ def test_tests_for_elsewhere_exist(repository: Path) -> None:
         for place in places:
             assert list((repository / "tests" / place).glob("test_*.py")), f"{variable}: {place}"
             assert place in conftest.collect_ignore
+
+
+@pytest.mark.parametrize("names", [[], ["every-fault", "hosts"]])
+def test_what_takes_long_is_run_by_name_only(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every suite runs if none is named, but for every-fault; else those that are."""
+    ran: list[str] = []
+
+    def runs(each: suite.Suite) -> bool:
+        ran.append(each.name)
+        return True
+
+    monkeypatch.setattr(suite, "run", runs)
+    assert suite.main(names) == 0
+    everything = {each.name for each in suite.SUITES}
+    assert set(ran) == (set(names) or everything - {"every-fault"})
