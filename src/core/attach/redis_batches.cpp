@@ -13,6 +13,7 @@ namespace mu::redis {
 namespace {
 
 constexpr std::size_t kLatenciesKept = 1U << 20U;
+constexpr std::size_t kRecent = 1000;  // batches, of which INFO tells
 // ns; a leader that cannot tell for so long is none. A thread may wait as long for a processor on a crowded machine
 // (Settings::starved_limit) without that anybody else takes over.
 constexpr std::int64_t kConfirmTimeout = 250'000'000;
@@ -197,6 +198,19 @@ void Server::note_latency(std::int64_t began) noexcept {
     std::int64_t const took = std::min<std::int64_t>(monotonic_now() - began, UINT32_MAX);
     latencies_[latencies_noted_ % kLatenciesKept] = static_cast<std::uint32_t>(took);
     ++latencies_noted_;
+}
+
+Server::Quantiles Server::recent_latencies() const {
+    std::size_t const count = std::min(latencies_noted_, kRecent);
+    if (count == 0) {
+        return {};
+    }
+    std::vector<std::uint32_t> recent;
+    for (std::size_t i = latencies_noted_ - count; i < latencies_noted_; ++i) {
+        recent.push_back(latencies_[i % kLatenciesKept]);
+    }
+    std::ranges::sort(recent);
+    return {recent[(count - 1) / 2], recent[(count - 1) * 99 / 100]};
 }
 
 // The oldest first, one a line, in nanoseconds.

@@ -225,12 +225,15 @@ int info_command(Context context, Words words, int count) {
     std::size_t const section = text.find("# Replication\r\n");
     if (section != std::string::npos) {
         Ledger::View const view = server()->ledger_view();
+        Server::Quantiles const took = server()->recent_latencies();
         text.insert(section + 15, "mu_replica:" + std::to_string(server()->settings().replica) +
                                       "\r\nmu_role:" + role_name(server()->role()) +
                                       "\r\nmu_accepts_writes:" + (server()->accepts() ? "1" : "0") +
                                       "\r\nmu_batches:" + std::to_string(view.batches) +
                                       "\r\nmu_executed:" + std::to_string(view.executed) +
-                                      "\r\nmu_trusted:" + (server()->holds_data() ? "1" : "0") + "\r\n");
+                                      "\r\nmu_trusted:" + (server()->holds_data() ? "1" : "0") +
+                                      "\r\nmu_replication_p50_ns:" + std::to_string(took.p50) +
+                                      "\r\nmu_replication_p99_ns:" + std::to_string(took.p99) + "\r\n");
     }
     return api::ReplyWithVerbatimString(context, text.data(), text.size());
 }

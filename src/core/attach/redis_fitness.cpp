@@ -75,7 +75,14 @@ bool Server::tap_is_armed(RedisModuleCtx* context) {
         return true;
     }
     armed_checked_at_ = now;
+    bool const was_wrong = !settings_hold();
     look_at_settings(context);
+    if (was_wrong && settings_hold() && role() == Role::following) {
+        // With other settings redis may have changed its data by itself, or let a client change them.
+        ledger_.distrust();
+        armed_ = false;
+        return armed_;
+    }
     RedisModuleServerInfoData* const info = api::GetServerInfo(context, "persistence");
     int wrong = 0;
     armed_ = settings_hold() && api::ServerInfoGetFieldSigned(info, "aof_enabled", &wrong) == 1 && wrong == 0 &&

@@ -84,6 +84,12 @@ public:
     [[nodiscard]] PeerAddress const* peer(std::uint32_t replica) const noexcept;
     [[nodiscard]] mu_status_t status() const noexcept;
     [[nodiscard]] Ledger::View ledger_view() const { return ledger_.view(); }
+    // How long this leader's last batches took to be decided, in ns; zeros if there were none.
+    struct Quantiles {
+        std::uint32_t p50 = 0;
+        std::uint32_t p99 = 0;
+    };
+    [[nodiscard]] Quantiles recent_latencies() const;
 
 private:
     // redis_batches.cpp

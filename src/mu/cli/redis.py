@@ -128,7 +128,7 @@ def up(
     `kill -USR1` of the leader's pid has it write its replication latencies to dump-<id>.txt, here, one a line, in
     nanoseconds.
 
-    Try: mu redis up --follower-reads stale, then redis-cli -p 6379 set a 1; redis-cli -p 6380 get a
+    Example: mu redis up --follower-reads stale; then redis-cli -p 6379 set a 1; redis-cli -p 6380 get a
     """
     ended = _on_signals()
     idle = idle_commit_us(idle_commit)

@@ -45,6 +45,9 @@ def bench(
         bool,
         typer.Option("--wait", help="As the baseline one with two replicas of its own, and WAIT 1 after each put."),
     ] = False,
+    baseline_replicas: Annotated[
+        int, typer.Option(min=0, help="As the baseline one with so many replicas of its own, without waiting for them.")
+    ] = 0,
     binary: Annotated[str, typer.Option("--server-binary", metavar="PROGRAM")] = "redis-server",
     json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="- for standard output.")] = None,
 ) -> None:
@@ -56,7 +59,7 @@ def bench(
     """
     many = clients > 1 or pipeline > 1
     if kind == "failover":
-        if host or many or baseline or wait:
+        if host or many or baseline or wait or baseline_replicas:
             raise ConfigError("failover starts three servers of its own: it takes --rounds, and no HOST or other load.")
         with LocalRedis(3, binary=binary) as servers:
             each = failovers(servers, rounds)
@@ -70,6 +73,8 @@ def bench(
         return
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}, failover.")
+    if wait and baseline_replicas:
+        raise ConfigError("--wait has two replicas, and waits for one; --baseline-replicas waits for none: take one.")
     if many and (kind == "mixed" or wait or key_size != KEY_BYTES):
         raise ConfigError(
             "With --clients or --pipeline the load is redis-benchmark's: puts or gets, without --wait, "
@@ -83,8 +88,8 @@ def bench(
             servers = stack.enter_context(LocalRedis(3, binary=binary))
             addresses = [servers.addresses[servers.settle()]]
         loads = [load]
-        if baseline or wait:
-            addresses.append(stack.enter_context(plain_server(binary, replicas=2 if wait else 0)))
+        if baseline or wait or baseline_replicas:
+            addresses.append(stack.enter_context(plain_server(binary, replicas=2 if wait else baseline_replicas)))
             loads.append(Load(kind=kind, key_size=key_size, value_size=value_size, wait=1 if wait else 0))
         seen = measure(addresses, loads, count=count, rounds=rounds, clients=clients, pipeline=pipeline)
     found = report(seen[0], seen[1] if len(seen) > 1 else None)

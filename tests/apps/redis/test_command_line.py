@@ -24,6 +24,7 @@ from mu.apps.redis import LocalRedis
 from mu.apps.redis.local import free_ports
 from mu.cli.redis import idle_commit_us
 from mu.errors import ConfigError
+from tests.support.processes import files_of
 
 MU = str(Path(sys.executable).with_name("mu"))
 
@@ -102,15 +103,6 @@ def test_one_server_as_a_file_describes_it(tmp_path: Path) -> None:
             assert process.wait(20) == 0
 
 
-def files_of(pid: int) -> set[Path]:
-    """What a process has open."""
-    found = set()
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.add(each.readlink())
-    return found
-
-
 def test_what_a_killed_command_left_is_cleaned_up(tmp_path: Path) -> None:
     """After SIGKILL of `mu redis up` its server ends by itself, and `mu clean --all` removes both directories."""
     command = [MU, "redis", "up", "-n", "1", "--port", "0"]
@@ -178,19 +170,34 @@ def test_the_idle_commit_is_off_or_a_time() -> None:
             idle_commit_us(wrong)
 
 
-def test_a_leader_dumps_its_latencies(fresh: Callable[..., LocalRedis]) -> None:
-    """`kill -USR1` has a leader write what each batch took, one a line."""
+def written(fresh: Callable[..., LocalRedis]) -> tuple[LocalRedis, int]:
+    """Servers whose leader has decided a hundred batches, and its id."""
     servers = fresh()
     leader = servers.settle()
     client = servers.connect(leader)
     for i in range(100):
         client.set("a", i)
+    return servers, leader
+
+
+def test_a_leader_dumps_its_latencies(fresh: Callable[..., LocalRedis]) -> None:
+    """`kill -USR1` has a leader write what each batch took, one a line."""
+    servers, leader = written(fresh)
     servers.server(leader).signal(signal.SIGUSR1)
     dump = servers.dump_file(leader)
     servers.wait(lambda: f"latencies to {dump}" in servers.log(leader), 10, "Nothing was written")
     lines = dump.read_text().split()
     assert len(lines) >= 100
     assert all(int(each) > 0 for each in lines)
+
+
+def test_info_tells_how_long_replication_takes(fresh: Callable[..., LocalRedis]) -> None:
+    """Of a leader's last batches: the median and the 99th percentile; of one that never led: nothing."""
+    servers, leader = written(fresh)
+    took = {each: servers.info(each) for each in servers.running}
+    assert 0 < took[leader]["mu_replication_p50_ns"] <= took[leader]["mu_replication_p99_ns"]
+    never_led = [each for each in servers.running if f"replica {each} leads" not in servers.log(each)]
+    assert [took[each]["mu_replication_p99_ns"] for each in never_led] == [0] * len(never_led)
 
 
 def test_the_bench_keeps_its_contract(tmp_path: Path) -> None:
@@ -206,7 +213,13 @@ def test_the_bench_keeps_its_contract(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["puts", "--clients", "2", "--pipeline", "4", "--baseline"], ["puts", "--wait"]], ids=" ".join
+    "words",
+    [
+        ["puts", "--clients", "2", "--pipeline", "4", "--baseline"],
+        ["puts", "--wait"],
+        ["puts", "--clients", "2", "--baseline-replicas", "1"],
+    ],
+    ids=" ".join,
 )
 def test_the_bench_tells_what_it_measured_and_nothing_else(tmp_path: Path, words: list[str]) -> None:
     """Many clients, and WAIT, give the same contract: quantiles and rates of both servers, and their ratio."""
@@ -266,6 +279,8 @@ def test_the_bench_measures_fail_overs(tmp_path: Path) -> None:
         ["gets", "--clients", "2", "--key-size", "8"],
         ["failover", "127.0.0.1", "6379"],
         ["failover", "--baseline"],
+        ["failover", "--baseline-replicas", "2"],
+        ["puts", "--wait", "--baseline-replicas", "2"],
     ],
     ids=" ".join,
 )
@@ -273,4 +288,4 @@ def test_the_bench_refuses_what_it_would_not_measure(words: list[str]) -> None:
     """Options that one kind of load cannot heed are refused, not ignored."""
     done = subprocess.run([MU, "redis", "bench", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
-    assert "redis-benchmark's" in done.stderr or "failover starts" in done.stderr
+    assert any(part in done.stderr for part in ("redis-benchmark's", "failover starts", "take one."))

@@ -28,6 +28,15 @@ def test_every_type_is_replicated(trio: LocalRedis) -> None:
     assert same_everywhere(trio) != "0" * 40
 
 
+def test_digests_are_of_one_moment(trio: LocalRedis) -> None:
+    """While keys expire by themselves the servers' digests are equal nevertheless: none is older than another."""
+    client = trio.connect(trio.leader())
+    for _ in range(20):
+        for i in range(100):
+            client.set(f"soon{i}", i, px=1 + i)
+        assert len(set(trio.digests().values())) == 1
+
+
 def test_large_values_are_one_batch(trio: LocalRedis) -> None:
     """A value larger than any slot arrives whole: its parts count together."""
     client = trio.connect(trio.leader())

@@ -134,6 +134,28 @@ def test_every_setting_on_which_replication_stands_is_looked_at(
     assert len(set(servers.digests().values())) == 1
 
 
+def test_a_follower_that_had_a_wrong_setting_takes_the_data_anew(
+    fresh: Callable[..., LocalRedis], with_behind: Callable[..., str]
+) -> None:
+    """What a follower has executed by itself, while a setting let it, is gone once that is set back."""
+    servers = fresh(binary=with_behind(), follower_reads="stale")
+    leader = servers.settle()
+    victim = max(each for each in servers.running if each != leader)
+    servers.connect(leader).set("a", 1)
+    client = servers.connect(victim)
+    # In one pass of redis's event loop: before Mu can ask for its settings.
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.execute_command("BEHIND", "SET", "replica-read-only", "no")
+        pipeline.set("stray", 1)
+        assert pipeline.execute()[-1] is True
+    servers.wait(lambda: TOLD.search(servers.log(victim)), 20, "It was not noticed")
+    client.config_set("replica-read-only", "yes")
+    servers.wait(lambda: "takes the data of" in servers.log(victim), 20, "It went on with what it had")
+    servers.settle(60)
+    assert len(set(servers.digests().values())) == 1
+    assert servers.client(victim).get("stray") is None
+
+
 def test_effects_that_are_not_made_durable_are_not_answered(
     fresh: Callable[..., LocalRedis], with_behind: Callable[..., str]
 ) -> None:

@@ -266,14 +266,26 @@ class LocalRedis:
 
         return self.wait(settled, timeout, "The servers did not settle")
 
-    def digests(self) -> dict[int, str]:
-        """DEBUG DIGEST of every server that runs: equal if and only if their data are."""
+    def digests(self, timeout: float = 60.0) -> dict[int, str]:
+        """DEBUG DIGEST of every server that runs, of one moment: equal if and only if their data are.
+
+        Keys expire by themselves. So they are asked until nothing was executed in between.
+        Raises NoLeader if they do not come to rest.
+        """
 
         def ask(replica_id: int) -> Any:
             with self.connect(replica_id, socket_timeout=DIGEST_TIMEOUT) as client:
                 return client.execute_command("DEBUG", "DIGEST")
 
-        told = {each: ask(each) for each in self.running}
+        def executed() -> list[int]:
+            return [self.info(each).get("mu_executed", -each) for each in self.running]
+
+        def at_rest() -> dict[int, Any]:
+            before = executed()
+            told = {each: ask(each) for each in self.running}
+            return told if len({*before, *executed()}) == 1 else {}
+
+        told = self.wait(at_rest, timeout, "The servers did not come to rest")
         return {each: digest.decode() if isinstance(digest, bytes) else digest for each, digest in told.items()}
 
     def wait(self, look: Callable[[], T], timeout: float, otherwise: str) -> T:
