@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,15 @@ pytestmark = pytest.mark.asyncio
 
 async def entered(world: World) -> None:
     assert await asyncio.to_thread(world.entered.acquire, timeout=30)
+
+
+async def cancelled_before_its_turn(call: Coroutine[Any, Any, bytes]) -> None:
+    """Begins a call that has to wait for another one, and gives it up."""
+    waiting = asyncio.ensure_future(call)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_every_call_has_its_async_twin(replica: mu.Replica) -> None:
@@ -57,11 +67,7 @@ async def test_a_call_cancelled_in_the_queue_is_not_proposed(replica: mu.Replica
     world.gate.clear()
     first = asyncio.ensure_future(replica.aexecute(b"+1"))
     await entered(world)
-    second = asyncio.ensure_future(replica.aexecute(b"+10"))
-    await asyncio.sleep(0)
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second
+    await cancelled_before_its_turn(replica.aexecute(b"+10"))
     world.gate.set()
     await first
     assert await replica.aexecute(b"+1") == b"2"
@@ -134,11 +140,7 @@ async def test_a_session_cancelled_in_the_queue_is_in_doubt(replica: mu.Replica,
     world.gate.clear()
     first = asyncio.ensure_future(replica.aexecute(b"+1"))
     await entered(world)
-    second = asyncio.ensure_future(session.aexecute(b"+10"))
-    await asyncio.sleep(0)
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second
+    await cancelled_before_its_turn(session.aexecute(b"+10"))
     assert session.in_doubt == b"+10"
     world.gate.set()
     assert await first == b"1"

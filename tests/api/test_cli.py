@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+import mu
 import mu.fabric
 from mu import cli
 
@@ -103,17 +107,16 @@ def test_a_wrong_command_line_is_exit_code_2(
     assert "-h" in error
 
 
-COMMANDS = [
-    ["demo"],
-    ["replica"],
-    ["status"],
-    ["pause"],
-    ["resume"],
-    ["clean"],
-    ["bench", "latency"],
-    ["bench", "throughput"],
-    ["bench", "failover"],
-]
+def commands(group: Any, *before: str) -> Iterator[list[str]]:
+    """Every sub-command there is, as it is called."""
+    for name, each in group.commands.items():
+        if hasattr(each, "commands"):
+            yield from commands(each, *before, name)
+        else:
+            yield [*before, name]
+
+
+COMMANDS = [*commands(typer.main.get_command(cli.app))]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -125,6 +128,13 @@ def test_help_has_an_example(
     text = capfd.readouterr().out
     assert "Example" in text
     assert f"mu {' '.join(command)}" in " ".join(text.split())
+
+
+def test_it_says_which_version_it_is(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """`mu --version` says what the package does."""
+    assert run(monkeypatch, "--version") == 0
+    assert capfd.readouterr().out == f"mu {mu.__version__}\n"
+    assert mu.__version__ == metadata.version("mu-consensus")
 
 
 FLAGS = {

@@ -20,6 +20,7 @@ import mu
 from mu import fabric
 from mu.testing import Ledger, LoadSpec, LocalCluster, lost_commands
 from mu.testing.ledger import numbered
+from tests.support.processes import files_of
 
 value = attrgetter("value")
 PATIENCE = 30.0
@@ -54,15 +55,6 @@ def test_sessions_can_be_awaited(cluster: LocalCluster) -> None:
 
     assert asyncio.run(two_at_once()) == [b"met", b"met"]
     assert sorted(asyncio.run(all_of_them())) == [b"1", b"2", b"3", b"4", b"5"]
-
-
-def files_of(pid: int) -> set[Path]:
-    """What a process has open."""
-    found = set()
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.add(each.readlink())
-    return found
 
 
 def test_each_process_holds_the_directory(cluster: LocalCluster) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from mu.cli import bench, demo, fabrics, redis, replica, sim, watch
+from mu.cli.show import say
 
 app = typer.Typer(
     name="mu",
@@ -15,6 +19,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"mu {metadata.version('mu-consensus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: ARG001: the option acts by its callback
+        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
 app.command()(demo.demo)
 app.command("replica")(replica.replica)
 app.command()(watch.status)

@@ -11,7 +11,6 @@ from mu import bench
 from mu.cli import rdma
 from mu.cli.show import console, duration, progress_bar, quantile_table, say, write_json
 from mu.cli.watch import ClusterFile
-from mu.cluster import Cluster
 from mu.errors import ConfigError
 
 app = typer.Typer(
@@ -188,10 +187,8 @@ def permission(
 
     Examples: mu bench permission; mu bench permission --log-bytes 1048576 --rdma-device mlx5_0 --rdma-port 2
     """
-    described = Cluster.load(
-        cluster, rdma_device=rdma_device, rdma_port=rdma_port, rdma_gid_index=rdma_gid_index, rdma_mtu=rdma_mtu
-    )
-    port = rdma.port_of(described, replica_id)
+    options = {"rdma_port": rdma_port, "rdma_gid_index": rdma_gid_index, "rdma_mtu": rdma_mtu}
+    _, port = rdma.port_of(cluster, replica_id, rdma_device=rdma_device, **options)
     with progress_bar("permission") as progress:
         sizes = log_bytes or bench.LOG_BYTES
         result = bench.measure_permission(log_bytes=sizes, rounds=rounds, rdma=port, progress=progress)

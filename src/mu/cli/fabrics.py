@@ -13,7 +13,6 @@ from mu import fabric
 from mu.cli import rdma
 from mu.cli.show import console, say, write_json
 from mu.cli.watch import ClusterFile
-from mu.cluster import Cluster
 from mu.errors import ConfigError
 from mu.registry import PORT, Registry
 
@@ -35,10 +34,9 @@ def fabrics(
 
     Examples: mu fabrics; mu fabrics --json -; mu fabrics -c cluster.toml; mu fabrics --rdma-device mlx5_0 --rdma-port 2
     """
-    described = Cluster.load(
-        cluster, rdma_device=rdma_device, rdma_port=rdma_port, rdma_gid_index=rdma_gid_index, rdma_mtu=rdma_mtu
-    )
-    found = fabric.fabrics(described.directory, rdma.port_of(described, replica_id))
+    options = {"rdma_port": rdma_port, "rdma_gid_index": rdma_gid_index, "rdma_mtu": rdma_mtu}
+    described, port = rdma.port_of(cluster, replica_id, rdma_device=rdma_device, **options)
+    found = fabric.fabrics(described.directory, port)
     if json_file is not None:
         write_json({"fabrics": [each.as_json() for each in found]}, json_file)
     if json_file == "-":

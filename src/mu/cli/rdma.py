@@ -6,7 +6,7 @@ port that a replica with that file would use.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,11 +26,18 @@ Id = Annotated[
 ]
 
 
-def port_of(described: Cluster, replica_id: int | None) -> RdmaPort:
-    """The port that a cluster's description names; for a replica of it, if the name depends on that."""
+def port_of(cluster: str | None, replica_id: int | None, **rdma: Any) -> tuple[Cluster, RdmaPort]:
+    """The cluster of a file and of options, and the port it names; of a replica, if the name depends on that.
+
+    Args:
+        cluster: the file, as `--cluster` gives it.
+        replica_id: as `--id` gives it.
+        rdma: the options' values, by the keys that the file has for them; None: not given.
+    """
+    described = Cluster.load(cluster, **rdma)
     replica_id = replica_id_from() if replica_id is None else replica_id
     if replica_id is None and "{id}" in described.rdma_device:
         raise ConfigError(
             f"rdma_device: {described.rdma_device!r} is another one for each replica. Say for which: --id N."
         )
-    return described.rdma_port_of(described.replicas[0] if replica_id is None else replica_id)
+    return described, described.rdma_port_of(described.replicas[0] if replica_id is None else replica_id)
