@@ -11,6 +11,7 @@ TAKEOVER = "protocol/takeover.cpp"
 REPLICATOR = "protocol/replicator.cpp"
 MEMORY = "fabric/sim_memory.cpp"
 REPLAYER = "protocol/replayer.cpp"
+TRANSFER = "protocol/transfer.cpp"
 
 
 @dataclass(frozen=True)
@@ -189,5 +190,27 @@ TOLD = [
         "A takeover that failed is tried again only after a while",
         "Of two that keep each other from leading, sooner or later one is lucky. Walks met it while a leader could "
         "take itself for lapped, and so be deposed again and again; since then 1.2 billion steps did not.",
+    ),
+    Told(
+        liveness(
+            "only-leaders-give",
+            "Who alone may lead, and was lapped, gets a snapshot from those who may not.",
+            Edit(TRANSFER, "        look_for_lapped(now);\n", ""),
+        ),
+        "paper",
+        "(c) From those who may not lead the only one who may, and was lapped, gets a snapshot, and then leads",
+        "The others must be paused or stand aside, and stay so. One of fifty runs of a test of callers met it on a "
+        "loaded machine; walks let everybody lead again in the end.",
+    ),
+    Told(
+        safety(
+            "admitted-by-anybody",
+            "★ A restarted replica is brought up by a sealed leader only: with the snapshot comes the promise.",
+            Edit(TRANSFER, "view->lapped == 0 || view->admitted != view->incarnation ||", "view->lapped == 0 ||"),
+            Edit(TRANSFER, "if (!joined && piece.proposal == kNoProposal) {", "if (false) {"),
+        ),
+        "paper",
+        "(c) While nobody leads, a restarted replica is brought up by nobody: there is no promise to give it",
+        "A replica that was not brought up does not take itself for lapped, so nobody would give it anything.",
     ),
 ]

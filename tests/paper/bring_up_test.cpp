@@ -288,3 +288,75 @@ TEST_CASE("★ A takeover is void if a grant's incarnation differs from the one 
         CHECK_FALSE(cluster.replicator(3).leading());
     }
 }
+
+namespace {
+
+// Nobody leads: 1 and 2 have executed x, and may not; 3 may, but lacks it, and their logs show it to nobody any more.
+struct Leaderless : Formed {
+    Leaderless(Revocation revocation, std::atomic<bool> Shared::* how) : Formed({.revocation = revocation}) {
+        part({1, 2}, {3});
+        decide(x);
+        run_to(*this, [&] { return history(2) == Commands{x}; });
+        for (ReplicaId const id : {1U, 2U}) {
+            replica(id).shared().*how = true;
+        }
+        hold();
+        join({1, 2}, {3});
+        ask(3);
+        for (ReplicaId const id : {1U, 2U}) {
+            grant(id, 3);
+        }
+        step_replication(3);
+        land_between(3, {1, 2});
+        step_replication(3);
+        pass(options().settings.grant_timeout + 1);
+        step_replication(3);
+        step_replication(1);
+        let_go();
+        REQUIRE(replicator(1).stage() == Stage::follower);  // deposed
+        REQUIRE(replica(3).shared().lapped);
+        REQUIRE(history(3).empty());
+    }
+    std::string const x = std::string(options().log_bytes / 16, 'x');  // applied is not published for less
+};
+
+}  // namespace
+
+TEST_CASE("(c) From those who may not lead the only one who may, and was lapped, gets a snapshot, and then leads") {
+    for (Revocation const revocation : revocations()) {
+        for (auto const how : {&Shared::paused, &Shared::aside}) {
+            Leaderless cluster(revocation, how);
+            CHECK(cluster.run_until([&] { return cluster.leader() == 3; }));
+            CHECK(cluster.history(3) == Commands{cluster.x});
+            CHECK(cluster.machine(3).restores >= 1);
+            cluster.decide("y");
+            CHECK(cluster.run_until([&] { return cluster.all_have({cluster.x, "y"}); }));
+        }
+    }
+}
+
+TEST_CASE("(c) While nobody leads, a restarted replica is brought up by nobody: there is no promise to give it") {
+    for (Revocation const revocation : revocations()) {
+        Formed cluster({.revocation = revocation});
+        cluster.crash_and_restart(3);
+        cluster.part({1, 2}, {3});  // so its record is decided, and no snapshot arrives
+        for (ReplicaId const id : {1U, 2U}) {
+            Incarnations const& executed = cluster.replica(id).executor().configuration().incarnations;
+            run_to(cluster, [&] { return executed[3] == cluster.world.incarnation(3); });
+            cluster.replica(id).shared().paused = true;
+        }
+        cluster.hold();
+        cluster.ask(2);
+        cluster.depose(1, 2);
+        cluster.let_go();
+        run_to(cluster, [&] { return cluster.replicator(2).stage() == Stage::follower; });
+        cluster.join({1, 2}, {3});
+        for (int i = 0; i < 1000; ++i) {
+            cluster.replica(3).shared().lapped = true;  // were it to take itself for that
+            cluster.step_all();
+        }
+        CHECK(cluster.leader() == kNobody);
+        CHECK(cluster.machine(3).restores == 0);
+        CHECK_FALSE(cluster.is_up(3));
+    }
+}

@@ -170,6 +170,7 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
         eligible && !shared_.lapped.load(std::memory_order_acquire) && !shared_.unheard.load(std::memory_order_acquire);
     shared_.eligible.store(eligible, std::memory_order_release);
     store_word(own_.eligible, eligible && may_lead() && !stuck_ ? 1 : 0);
+    store_word(own_.lapped, shared_.lapped.load(std::memory_order_acquire) ? 1 : 0);
 }
 
 // The members of a new cluster learn one after another that it is formed, and the programs around them become able to

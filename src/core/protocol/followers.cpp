@@ -165,6 +165,19 @@ void Replicator::lose(ReplicaId replica, Nanoseconds retry_at) {
     rebuild_writers();
 }
 
+OwnCells const* Replicator::look_at(ReplicaId replica) noexcept {
+    Incarnation const present = fabric_.peer(replica).incarnation;
+    if (!reachable(replica) || (side_.connected(replica) != present && !side_.connect(replica))) {
+        return nullptr;
+    }
+    if (peers_.view(replica).incarnation != present) {
+        peers_.reset(replica);
+    }
+    peers_.refresh(replica);
+    OwnCells const& view = peers_.view(replica);
+    return view.incarnation == present ? &view : nullptr;
+}
+
 void Replicator::retry_now(ReplicaId replica) noexcept {
     Follower& follower = followers_[replica];
     if (!follower.is_written()) {

@@ -125,6 +125,8 @@ struct OwnCells {
     // For people again, who have clocks: how long recent proposals took; 0: none was timed.
     std::uint64_t propose_p50_ns = 0;
     std::uint64_t propose_p99_ns = 0;
+    // Background plane: the others' logs begin above what is executed here, so this replica needs a snapshot.
+    std::uint64_t lapped = 0;
 };
 
 // "Let tenure (proposal, incarnation) write your log." Asked again with another nonce.
@@ -147,8 +149,8 @@ struct Grant {
 
 // One piece of a snapshot on its way to a learner (see transfer.hpp).
 struct Piece {
-    Proposal proposal = kNoProposal;  // the leader's tenure
-    Incarnation leader = 0;           // its incarnation: the learner may have seen only an earlier one
+    Proposal proposal = kNoProposal;  // the leader's tenure; none: given by one who does not lead
+    Incarnation giver = 0;            // its incarnation: the learner may have seen only an earlier one
     Incarnation target = 0;           // the learner's
     std::uint64_t transfer = 0;       // which snapshot
     std::uint64_t number = 0;         // of this piece, from 1

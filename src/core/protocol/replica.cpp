@@ -73,6 +73,7 @@ bool Replica::step_replication(Nanoseconds now, ReplySink* sink) {
     } else if (replicator_.stage() == Replicator::Stage::follower) {
         busy = learner_.step() || busy;
         busy = replayer_.step(now) || busy;
+        busy = transfer_.step(now) || busy;
     }
     return busy;
 }

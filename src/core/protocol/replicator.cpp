@@ -45,23 +45,14 @@ void Replicator::step(Nanoseconds now) {
             }
             break;
         case Stage::requesting:
-            if (now - started_at_ > settings_.grant_timeout) {
-                if (behind_) {
-                    read_grants(now);  // the last one may have come while this plane had no processor
-                    adopt_if_majority(now);
-                    if (stage_ != Stage::requesting) {
-                        break;
-                    }
-                    become_lapped();
-                } else if (++asked_in_vain_ >= kPatience) {
-                    give_way();
-                }
+            if (!should_lead() || (followers_[settings_.self].is_granted() && lost_own_permission())) {
                 abort();
-            } else if (!should_lead() || (followers_[settings_.self].is_granted() && lost_own_permission())) {
-                abort();
-            } else {
-                read_grants(now);
-                adopt_if_majority(now);
+                break;
+            }
+            read_grants(now);  // first: the last one may have come while this plane had no processor
+            adopt_if_majority(now);
+            if (stage_ == Stage::requesting && now - started_at_ > settings_.grant_timeout) {
+                give_up();
             }
             break;
         case Stage::adopting:

@@ -118,6 +118,8 @@ public:
         OwnCells const& view = peers_.view(replica);
         return view.incarnation == configuration_.incarnations[replica] && view.admitted != view.incarnation;
     }
+    // What `replica` published of itself lately, and asks for what it publishes now. nullptr: nothing is known.
+    [[nodiscard]] OwnCells const* look_at(ReplicaId replica) noexcept;
     // A transfer holds the ring from `at` on for `joiner`, until that is in the recycling bound itself.
     void hold_for_joiner(ReplicaId joiner, Offset at) noexcept {
         joiner_ = joiner;
@@ -153,6 +155,7 @@ private:
     void adopt_if_majority(Nanoseconds now);
     [[nodiscard]] ReplicaId best_chain() const noexcept;
     [[nodiscard]] bool awaits_grants(Nanoseconds now) const noexcept;
+    void give_up();
     void become_lapped() noexcept;
     void execute_what_granters_have();
     enum class Adoption : std::uint8_t { done, behind, lost };

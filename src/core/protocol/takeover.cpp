@@ -217,6 +217,16 @@ bool Replicator::awaits_grants(Nanoseconds now) const noexcept {
     });
 }
 
+// The time for adopting something is over.
+void Replicator::give_up() {
+    if (behind_) {
+        become_lapped();
+    } else if (++asked_in_vain_ >= kPatience) {
+        give_way();
+    }
+    abort();
+}
+
 // The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
 void Replicator::become_lapped() noexcept {
     lacks_ = *behind_;

@@ -17,22 +17,27 @@ Transfer::Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Exe
       side_(fabric.channel(Plane::learner)) {}
 
 bool Transfer::step(Nanoseconds now) {
-    if (!replicator_.leading() && !replicator_.sealing()) {
-        learner_ = kNobody;
-        return false;
-    }
-    if (learner_ != kNobody && piece_.proposal != replicator_.proposal()) {
+    if (learner_ != kNobody && piece_.proposal != tenure()) {
         finish(false);  // begun in an earlier tenure, whose hold on the ring is gone
     }
-    if (learner_ == kNobody) {
-        if (now >= look_at_) {
-            look_at_ = now + settings_.joiner_retry;
-            look_for_learner(now);
-        }
-    } else {
+    if (shared_.leader.load(std::memory_order_acquire) != kNobody) {
+        led_at_ = now;
+    }
+    if (learner_ != kNobody) {
         await_piece(now);
+    } else if (now >= look_at_ && tenure() != kNoProposal) {
+        look_at_ = now + settings_.joiner_retry;
+        look_for_learner(now);
+    } else if (now >= look_at_ && now - led_at_ > settings_.stale_limit) {
+        look_at_ = now + settings_.joiner_retry;
+        look_for_lapped(now);
     }
     return learner_ != kNobody;
+}
+
+// Under which a snapshot is given.
+Proposal Transfer::tenure() const noexcept {
+    return replicator_.leading() || replicator_.sealing() ? replicator_.proposal() : kNoProposal;
 }
 
 void Transfer::look_for_learner(Nanoseconds now) {
@@ -47,6 +52,22 @@ void Transfer::look_for_learner(Nanoseconds now) {
             static_cast<void>(replicator_.append_admission(member, state.incarnation));
         } else if (state.incarnation == counted && needs_snapshot(member, counted)) {
             begin(member, counted, now);
+            return;
+        }
+    }
+}
+
+// Nobody who might have led by now does.
+void Transfer::look_for_lapped(Nanoseconds now) {
+    for (ReplicaId const member : settings_.members) {
+        OwnCells const* const view = member == settings_.self ? nullptr : replicator_.look_at(member);
+        if (view == nullptr || view->lapped == 0 || view->admitted != view->incarnation ||
+            view->incarnation != executor_.configuration().incarnations[member]) {
+            continue;
+        }
+        std::optional<Position> const applied = load_position(view->applied);
+        if (applied && applied->offset < executor_.applied().offset) {
+            begin(member, view->incarnation, now);
             return;
         }
     }
@@ -70,9 +91,7 @@ void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now
     shared_.busy.store(false, std::memory_order_release);
     learner_ = replica;
     replicator_.hold_for_joiner(replica, executor_.applied().offset);
-    // Unique beyond this leader's own count: a learner may still hold pieces of an earlier leader's incarnation.
-    std::uint64_t const transfer = replicator_.proposal() ^ (++transfers_ << 32U);
-    piece_ = Piece{replicator_.proposal(), replicator_.incarnation(), incarnation, transfer, 1, snapshot_.size(), 0, 0};
+    piece_ = Piece{tenure(), replicator_.incarnation(), incarnation, ++transfers_, 1, snapshot_.size(), 0, 0};
     send_piece(now);
 }
 
@@ -110,7 +129,7 @@ void Transfer::await_piece(Nanoseconds now) {
 }
 
 void Transfer::finish(bool delivered) noexcept {
-    if (delivered) {
+    if (delivered && piece_.proposal != kNoProposal) {
         replicator_.retry_now(learner_);
     } else {
         replicator_.release_joiner();
@@ -150,8 +169,8 @@ bool Learner::step() {
 
 bool Learner::take(ReplicaId from, Piece const& piece) {
     Arriving& arriving = arriving_[from];
-    if (piece.transfer != arriving.transfer) {
-        arriving = Arriving{piece.transfer, 0, {}};
+    if (piece.transfer != arriving.transfer || piece.giver != arriving.giver) {
+        arriving = Arriving{piece.giver, piece.transfer, 0, {}};
     }
     if (piece.number != arriving.taken + 1 || piece.bytes > kPieceBytes) {
         return false;
@@ -159,9 +178,9 @@ bool Learner::take(ReplicaId from, Piece const& piece) {
     std::size_t const at = arriving.bytes.size();
     arriving.bytes.resize(at + piece.bytes);
     racy_copy_out(arriving.bytes.data() + at, region_.peers[from].piece_bytes.data(), piece.bytes);
-    // The leader overwrites a piece only after it was taken, or to begin another transfer: then this one is void.
+    // The giver overwrites a piece only after it was taken, or to begin another transfer: then this one is void.
     std::optional<Piece> const still = load_cell(region_.peers[from].piece);
-    if (!still || still->transfer != piece.transfer || still->number != piece.number) {
+    if (!still || still->giver != piece.giver || still->transfer != piece.transfer || still->number != piece.number) {
         arriving = Arriving{};
         return false;
     }
@@ -190,6 +209,10 @@ void Learner::acknowledge(ReplicaId to, Piece const& piece) {
 }
 
 void Learner::arrived(ReplicaId from, Piece const& piece, OwnedBytes const& snapshot) {
+    bool const joined = shared_.joined.load(std::memory_order_acquire);
+    if (!joined && piece.proposal == kNoProposal) {
+        return;  // whoever does not lead has no promise to give with it
+    }
     shared_.busy.store(true, std::memory_order_release);
     bool const restored = executor_.restore(snapshot);
     shared_.busy.store(false, std::memory_order_release);
@@ -197,8 +220,8 @@ void Learner::arrived(ReplicaId from, Piece const& piece, OwnedBytes const& snap
         return;  // unsound, or not ahead of what was executed here: nothing has changed
     }
     replayer_.restored();
-    if (!shared_.joined.load(std::memory_order_acquire)) {
-        admitted_by_ = Tenure{from, piece.leader, piece.proposal};
+    if (!joined) {
+        admitted_by_ = Tenure{from, piece.giver, piece.proposal};
         become_admitted();
     }
 }

@@ -7,7 +7,9 @@
 //   (c) sent it a snapshot that stands for at least that record, and so for all that the old one may have helped decide,
 //   (d) and with it the promise: the replica raises its permission word to the leader's proposal, and only then calls
 //       itself admitted. A new leader repeats the transfer, not the record.
-// A lapped replica kept its memory: it needs (c) only.
+// A lapped replica kept its memory: it needs (c) only, and whoever has executed more may give it. Usually the leader does.
+// But those who could lead may be paused, or their programs stand aside, and the only one who may lead is the one who
+// was lapped: then, as long as nobody leads, they give it what it needs.
 //
 // A snapshot travels in numbered pieces through the learner's background region; each is acknowledged by a cell.
 #pragma once
@@ -20,7 +22,7 @@
 
 namespace mu {
 
-// The leader's side; one learner at a time.
+// The giver's side; one learner at a time.
 class Transfer {
 public:
     Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Executor& executor, Replicator& replicator);
@@ -30,7 +32,9 @@ public:
 
 private:
     void look_for_learner(Nanoseconds now);
+    [[nodiscard]] Proposal tenure() const noexcept;
     [[nodiscard]] bool needs_snapshot(ReplicaId replica, Incarnation incarnation) const noexcept;
+    void look_for_lapped(Nanoseconds now);
     void begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now);
     void send_piece(Nanoseconds now);
     void await_piece(Nanoseconds now);
@@ -49,6 +53,7 @@ private:
     Checked<Piece> outgoing_;
     Nanoseconds sent_at_ = 0;
     Nanoseconds look_at_ = 0;
+    Nanoseconds led_at_ = 0;  // when somebody led last, as far as this replica knows
     std::uint64_t transfers_ = 0;
 };
 
@@ -62,6 +67,7 @@ public:
 
 private:
     struct Arriving {
+        Incarnation giver = 0;
         std::uint64_t transfer = 0;
         std::uint64_t taken = 0;
         OwnedBytes bytes;
