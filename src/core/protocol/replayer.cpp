@@ -47,7 +47,8 @@ bool Replayer::scan(LogView const& view) noexcept {
     // What was executed is forgotten; usually that is everything.
     std::erase_if(walked_, [&](SlotHeader const& header) { return header.offset < executor_.applied().offset; });
     next_walked_ = 0;
-    for (int i = 0; i < kSlotsPerStep && at.offset - executor_.applied().offset < format_.ring_bytes(); ++i) {
+    Offset const until = std::min(executor_.applied().offset + format_.ring_bytes(), scan_.offset + kBytesPerStep);
+    for (int i = 0; i < kSlotsPerStep && at.offset < until; ++i) {
         std::optional<Slot> const slot = format_.parse(view.bytes, at);
         if (!slot) {
             more_ = false;

@@ -41,6 +41,7 @@ private:
     static void store_if_new(std::uint64_t& cell, Offset offset) noexcept;
     // A step is a bounded piece of work, so that heartbeats and requests are never kept waiting for long.
     static constexpr int kSlotsPerStep = 256;
+    static constexpr std::uint64_t kBytesPerStep = 128 * 1024;
     // Slots come from another core's cache: those of a backlog are fetched so many bytes ahead.
     static constexpr std::uint64_t kReadAhead = 1024;
 

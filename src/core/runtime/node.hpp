@@ -152,6 +152,7 @@ private:
     void run_replication();
     void run_background();
     void rest(std::uint32_t ticket, bool busy);
+    void take_turns() noexcept;
     void wake_followers(Nanoseconds now);
     void publish_latencies(Nanoseconds now) noexcept;
 
@@ -181,6 +182,9 @@ private:
     int idle_rounds_ = 0;
     Replicator::Stage stage_seen_ = Replicator::Stage::follower;
     bool backlog_seen_ = false;
+    Offset executed_seen_ = 0;
+    Offset turn_from_ = 0;  // executed when this turn began
+    Nanoseconds turn_began_ = 0;
     std::atomic<bool> failed_{false};
     std::string failure_;
 };

@@ -1,6 +1,7 @@
 // How the planes' threads wait. On dedicated cores they spin. On shared ones they must not starve each other: three
 // replicas on two cores, so a thread without work sleeps, and a follower looks at its log now and then rather than at
 // every slot (facts: a follower that stares at the head of its log makes every propose dearer).
+#include <sched.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -17,6 +18,8 @@ constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;  // while callers do the 
 constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;   // until the doorbell rings, or for a look anyway
 constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
 constexpr Nanoseconds kTellLatenciesEvery = kSecond;
+constexpr Offset kTurnBytes = 128 * 1024;
+constexpr Nanoseconds kTurnLasts = 200 * kMicrosecond;
 constexpr int kRoundsBeforeIdle = 60;  // naps without work before sleeping on the doorbell
 
 void prepare_thread(char const* name) noexcept {
@@ -48,6 +51,7 @@ void Node::run_replication() {
             }
             stage_seen_ = replica_.replicator().stage();
             backlog_seen_ = replica_.replayer().more();
+            executed_seen_ = replica_.executor().applied().offset;
             release();
         } else if (callers_came) {
             stage_seen_ = Replicator::Stage::leading;
@@ -78,12 +82,26 @@ void Node::rest(std::uint32_t ticket, bool busy) {
     } else if (stage == Replicator::Stage::leading) {
         fabric_.wait(Plane::replication, ticket, idle_rounds_ < 4 * kRoundsBeforeIdle ? kLeaderNap : kIdleSleep);
     } else if (busy && backlog_seen_) {
-        return;  // a step is bounded, the backlog is not: go on at once
+        take_turns();  // and go on at once: a step is bounded, the backlog is not
     } else if (idle_rounds_ < kRoundsBeforeIdle) {
         std::this_thread::sleep_for(std::chrono::nanoseconds(options_.follower_nap));
     } else {
         fabric_.wait(Plane::replication, ticket, kIdleSleep);
     }
+}
+
+// A leader at full speed waits for its slowest follower. Where there are fewer processors than replicas, followers that
+// execute quickly therefore give way to one another now and then. One whose commands take long needs all of its processor,
+// or it would lag by a log when its leader dies; the kernel interrupts it anyway.
+void Node::take_turns() noexcept {
+    if (executed_seen_ - turn_from_ < kTurnBytes) {
+        return;
+    }
+    if (monotonic_now() - turn_began_ < kTurnLasts) {
+        sched_yield();
+    }
+    turn_from_ = executed_seen_;
+    turn_began_ = monotonic_now();
 }
 
 void Node::run_background() {
