@@ -70,8 +70,8 @@ MUTANTS = [
         "A replica that has not accepted what others have applied is not eligible for leadership.",
         Edit(
             ELECTION,
-            "} else if (reached >= most_applied()) {",
-            "} else if (reached <= most_applied() || reached > 0) {",
+            "} else if (reached >= most_applied() ||",
+            "} else if (reached <= most_applied() || reached > 0 ||",
         ),
         Edit(ELECTION, "!shared_.lapped.load(std::memory_order_acquire) &&", ""),
     ),

@@ -12,6 +12,7 @@ REPLICATOR = "protocol/replicator.cpp"
 MEMORY = "fabric/sim_memory.cpp"
 REPLAYER = "protocol/replayer.cpp"
 TRANSFER = "protocol/transfer.cpp"
+ELECTION = "protocol/election.cpp"
 
 
 @dataclass(frozen=True)
@@ -212,5 +213,15 @@ TOLD = [
         "paper",
         "(c) While nobody leads, a restarted replica is brought up by nobody: there is no promise to give it",
         "A replica that was not brought up does not take itself for lapped, so nobody would give it anything.",
+    ),
+    Told(
+        liveness(
+            "who-is-behind-never-tries",
+            "Who is behind tries to lead when nobody else can: it reads what it lacks, or says that it is lapped.",
+            Edit(ELECTION, " || now - led_at_ > settings_.stale_limit", ""),
+        ),
+        "paper",
+        "(c) Who knows already that he is behind tries to lead when nobody else can, and so gets what he lacks",
+        "The others must be alive and stand aside, and stay so, and the leader die while it teaches the last one.",
     ),
 ]

@@ -25,6 +25,9 @@ void Election::step(Nanoseconds now) noexcept {
     }
     consider_eligibility(now);
     ReplicaId const leader = lowest_candidate();
+    if (leader != kNobody || led_at_ == 0) {
+        led_at_ = now;
+    }
     shared_.leader.store(leader, std::memory_order_release);
     store_word(own_.leader, leader);
 }
@@ -128,7 +131,8 @@ void Election::set_alive(ReplicaId peer, bool alive) noexcept {
 
 // A replica that has not even accepted what others have applied cannot lead: it would read, find that it cannot
 // connect, and step down, while everybody waits for it because its id is the lowest. It is given a while to catch up,
-// because what it publishes about itself trails.
+// because what it publishes about itself trails. But if nobody else can lead it has to try: it reads what it lacks, or finds
+// that it is lapped, and says so.
 void Election::consider_eligibility(Nanoseconds now) noexcept {
     bool eligible = shared_.eligible.load(std::memory_order_acquire);
     Offset const reached = load_word(own_.chain_end);
@@ -149,7 +153,7 @@ void Election::consider_eligibility(Nanoseconds now) noexcept {
         must_reach_by_ = 0;
     } else if (now - able_since_ <= settings_.stale_limit && hears_one_to_wait_for()) {
         eligible = false;
-    } else if (reached >= most_applied()) {
+    } else if (reached >= most_applied() || now - led_at_ > settings_.stale_limit) {
         eligible = true;
         must_reach_by_ = 0;
     } else if (must_reach_by_ == 0) {

@@ -62,7 +62,8 @@ private:
     Offset must_reach_ = 0;  // what others had applied when this replica was last measured against them
     Nanoseconds must_reach_by_ = 0;
     Nanoseconds lapped_since_ = 0;
-    bool was_able_ = false;  // at the last step: joined, and not set aside
+    Nanoseconds led_at_ = 0;  // when this replica last saw somebody who may lead
+    bool was_able_ = false;   // at the last step: joined, and not set aside
     Nanoseconds able_since_ = 0;
 };
 

@@ -170,9 +170,7 @@ OwnCells const* Replicator::look_at(ReplicaId replica) noexcept {
     if (!reachable(replica) || (side_.connected(replica) != present && !side_.connect(replica))) {
         return nullptr;
     }
-    if (peers_.view(replica).incarnation != present) {
-        peers_.reset(replica);
-    }
+    peers_.expect(replica, present);
     peers_.refresh(replica);
     OwnCells const& view = peers_.view(replica);
     return view.incarnation == present ? &view : nullptr;
@@ -180,7 +178,9 @@ OwnCells const* Replicator::look_at(ReplicaId replica) noexcept {
 
 void Replicator::retry_now(ReplicaId replica) noexcept {
     Follower& follower = followers_[replica];
-    if (!follower.is_written()) {
+    if (follower.is_written()) {
+        release_joiner();  // it got in meanwhile: it is in the bound itself
+    } else {
         follower.stage = Follower::Stage::idle;
         follower.retry_at = 0;
     }

@@ -39,6 +39,14 @@ public:
         views_[peer].stale = views_[peer].outstanding;
     }
 
+    // What is known of another incarnation than the present one is of no use any more.
+    void expect(ReplicaId peer, Incarnation present) noexcept {
+        Incarnation const known = views_[peer].present.incarnation;
+        if (known != 0 && known != present) {
+            reset(peer);
+        }
+    }
+
     [[nodiscard]] OwnCells const& view(ReplicaId peer) const noexcept { return views_[peer].present; }
     [[nodiscard]] std::uint64_t answers(ReplicaId peer) const noexcept { return views_[peer].answers; }
     // 0 while nothing trustworthy has been read.

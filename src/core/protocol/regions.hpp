@@ -91,7 +91,8 @@ inline void store_position(PositionCells& cells, Position const& position) noexc
     if (first && second) {
         return first->offset < second->offset ? second : first;
     }
-    return first ? first : second;
+    // The other one is being written, so this one is the newest; but it may have been rewritten since it was read.
+    return load_cell(cells[first ? 0 : 1]);
 }
 
 using Incarnations = std::array<Incarnation, kMaxReplicas>;  // by replica id; 0 where there is no member
@@ -160,6 +161,7 @@ struct Piece {
 };
 struct PieceTaken {
     Incarnation learner = 0;
+    Incarnation giver = 0;
     std::uint64_t transfer = 0;
     std::uint64_t number = 0;
 };

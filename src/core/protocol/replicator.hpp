@@ -113,13 +113,15 @@ public:
     [[nodiscard]] Nanoseconds takeover_began() const noexcept { return started_at_; }
     [[nodiscard]] Nanoseconds took_over_in() const noexcept { return took_over_in_; }
 
-    // Whether the present incarnation of a member was seen not to be admitted yet.
+    // Whether the present incarnation of a member was seen not to be admitted yet. (Who has granted is.)
     [[nodiscard]] bool unadmitted(ReplicaId replica) const noexcept {
         OwnCells const& view = peers_.view(replica);
-        return view.incarnation == configuration_.incarnations[replica] && view.admitted != view.incarnation;
+        return !followers_[replica].is_granted() && view.incarnation == configuration_.incarnations[replica] &&
+               view.admitted != view.incarnation;
     }
     // What `replica` published of itself lately, and asks for what it publishes now. nullptr: nothing is known.
     [[nodiscard]] OwnCells const* look_at(ReplicaId replica) noexcept;
+    void forget(ReplicaId replica) noexcept { peers_.reset(replica); }
     // A transfer holds the ring from `at` on for `joiner`, until that is in the recycling bound itself.
     void hold_for_joiner(ReplicaId joiner, Offset at) noexcept {
         joiner_ = joiner;

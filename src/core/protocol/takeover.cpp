@@ -24,6 +24,7 @@ void Replicator::start_takeover(Nanoseconds now) {
         followers_[member].stage = Follower::Stage::idle;
         followers_[member].accepted = 0;
         followers_[member].retry_at = 0;
+        peers_.reset(member);  // what was read of it while nobody led may be long ago
         if (member != settings_.self && reachable(member)) {
             ask(member, now);
         }
@@ -52,9 +53,7 @@ void Replicator::ask(ReplicaId replica, Nanoseconds now) {
             return;
         }
     }
-    if (peers_.view(replica).incarnation != present) {
-        peers_.reset(replica);
-    }
+    peers_.expect(replica, present);
     follower.stage = Follower::Stage::requested;
     follower.nonce = ++nonce_;
     follower.asked_at = now;
@@ -227,7 +226,7 @@ void Replicator::give_up() {
     abort();
 }
 
-// The others' logs begin above what this replica has: it needs a snapshot, and somebody else has to lead.
+// The others' logs begin above what this replica has: it needs a snapshot first.
 void Replicator::become_lapped() noexcept {
     lacks_ = *behind_;
     shared_.lapped.store(true, std::memory_order_release);

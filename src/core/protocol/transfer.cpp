@@ -18,9 +18,9 @@ Transfer::Transfer(Fabric& fabric, Settings const& settings, Shared& shared, Exe
 
 bool Transfer::step(Nanoseconds now) {
     if (learner_ != kNobody && piece_.proposal != tenure()) {
-        finish(false);  // begun in an earlier tenure, whose hold on the ring is gone
+        finish(false);  // begun before this tenure, or in one that is over and holds the ring no more
     }
-    if (shared_.leader.load(std::memory_order_acquire) != kNobody) {
+    if (led_at_ == 0 || shared_.leader.load(std::memory_order_acquire) != kNobody) {
         led_at_ = now;
     }
     if (learner_ != kNobody) {
@@ -57,7 +57,7 @@ void Transfer::look_for_learner(Nanoseconds now) {
     }
 }
 
-// Nobody who might have led by now does.
+// Nobody has led for a while. What is read here is of the look before.
 void Transfer::look_for_lapped(Nanoseconds now) {
     for (ReplicaId const member : settings_.members) {
         OwnCells const* const view = member == settings_.self ? nullptr : replicator_.look_at(member);
@@ -116,8 +116,8 @@ void Transfer::await_piece(Nanoseconds now) {
         return;
     }
     std::optional<PieceTaken> const taken = load_cell(region_.peers[learner_].taken);
-    if (!taken || taken->learner != piece_.target || taken->transfer != piece_.transfer ||
-        taken->number != piece_.number) {
+    if (!taken || taken->learner != piece_.target || taken->giver != piece_.giver ||
+        taken->transfer != piece_.transfer || taken->number != piece_.number) {
         return;
     }
     if (piece_.number * kPieceBytes >= piece_.total_bytes) {
@@ -134,6 +134,7 @@ void Transfer::finish(bool delivered) noexcept {
     } else {
         replicator_.release_joiner();
     }
+    replicator_.forget(learner_);  // what was read of it is from before
     learner_ = kNobody;
     snapshot_ = OwnedBytes{};
 }
@@ -202,7 +203,7 @@ void Learner::acknowledge(ReplicaId to, Piece const& piece) {
     if (side_.connected(to) != present && !side_.connect(to)) {
         return;
     }
-    outgoing_[to] = Checked<PieceTaken>::of(PieceTaken{incarnation_, piece.transfer, piece.number});
+    outgoing_[to] = Checked<PieceTaken>::of(PieceTaken{incarnation_, piece.giver, piece.transfer, piece.number});
     side_.write(to, Region::background, peer_cell_at(settings_.self, &PeerCells::taken),
                 {std::as_bytes(std::span(&outgoing_[to], 1))}, 0);
     side_.ring(to, Plane::replication);
