@@ -26,7 +26,10 @@ class StateMachine(Protocol):
         ...
 
     def snapshot(self) -> bytes:
-        """The whole state as bytes, for a replica that starts with empty memory."""
+        """The whole state as bytes, for a replica that starts with empty memory or was left far behind.
+
+        Any replica may be asked for it, mostly the leader, and none executes anything meanwhile.
+        """
         ...
 
     def restore(self, snapshot: bytes) -> None:
