@@ -33,8 +33,7 @@ struct Behind : Cluster {
     }
     Offset executed(ReplicaId id) { return load_position(region(id).own.applied)->offset; }
     Offset ring() { return format.ring_bytes(); }
-    // A command that fills so much of the ring, with all that belongs to its slot.
-    std::string large() { return std::string(options().log_bytes / 16, 'x'); }
+    std::string large() { return std::string(options().log_bytes / 16, 'x'); }  // applied is not published for less
 };
 
 }  // namespace
