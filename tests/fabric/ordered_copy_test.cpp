@@ -13,6 +13,8 @@ namespace mu::test {
 namespace {
 
 constexpr std::size_t kWords = 40;         // of a write; some copies move this much in one go
+constexpr std::size_t kFewWords = 20;      // of a write that has code of its own
+constexpr std::size_t kRings = 3;          // written to at once
 constexpr std::uint64_t kLooks = 200'000;  // at least, and until so many words have been written:
 constexpr std::uint64_t kWordsWritten = 800'000;
 
@@ -20,16 +22,19 @@ constexpr std::uint64_t kWordsWritten = 800'000;
 constexpr std::uint64_t twice(std::uint64_t n) { return n << 32U | n; }
 constexpr bool whole(std::uint64_t word) { return word >> 32U == (word & 0xffffffffU); }
 
-// Stores writes 1, 2, … into `shared` until told to stop.
+// Stores writes 1, 2, … into `shared`, and two rings beside it, until told to stop.
 class Writer {
 public:
     Writer(std::byte* shared, std::size_t words)
         : thread_([this, shared, words] {
               std::vector<std::uint64_t> source(words);
+              std::vector<std::uint64_t> beside((kRings - 1) * words);
+              auto* const others = reinterpret_cast<std::byte*>(beside.data());
+              std::array<std::byte*, kRings> const places{others, shared, others + words * kWord};
               for (std::uint64_t n = 1; !stop_.load(std::memory_order_relaxed); ++n) {
                   std::fill(source.begin(), source.end(), twice(n & 0xffffffffU));
                   Bytes const bytes = std::as_bytes(std::span(source));
-                  ordered_copy(shared, bytes.first(16), bytes.subspan(16, bytes.size() - 24), bytes.last(8));
+                  ordered_copy_to_all(places, bytes.first(16), bytes.subspan(16, bytes.size() - 24), bytes.last(8));
               }
           }) {}
     ~Writer() {
@@ -62,48 +67,70 @@ std::uint64_t count_while_written(std::size_t words, Look const& look) {
 }
 
 TEST_CASE("F4: a write's first word changes before any other byte of it") {
-    CHECK(count_while_written(kWords, [](std::byte* shared, std::uint64_t i) {
-              std::uint64_t const other = load(shared, 1 + i % (kWords - 1));
-              return load(shared, 0) < other;
-          }) == 0);
+    for (std::size_t const words : {kFewWords, kWords}) {
+        CHECK(count_while_written(words, [words](std::byte* shared, std::uint64_t i) {
+                  std::uint64_t const other = load(shared, 1 + i % (words - 1));
+                  return load(shared, 0) < other;
+              }) == 0);
+    }
 }
 
 TEST_CASE("F4: a write's last word changes after every other byte of it") {
-    CHECK(count_while_written(kWords, [](std::byte* shared, std::uint64_t i) {
-              std::uint64_t const last = load(shared, kWords - 1);
-              return load(shared, i % (kWords - 1)) < last;
-          }) == 0);
+    for (std::size_t const words : {kFewWords, kWords}) {
+        CHECK(count_while_written(words, [words](std::byte* shared, std::uint64_t i) {
+                  std::uint64_t const last = load(shared, words - 1);
+                  return load(shared, i % (words - 1)) < last;
+              }) == 0);
+    }
 }
 
 TEST_CASE("F4: no aligned word is ever seen torn, in small and in large writes") {
-    for (std::size_t const words : {std::size_t{4}, kWords, std::size_t{512}, std::size_t{8192}}) {
+    for (std::size_t const words : {std::size_t{4}, kFewWords, kWords, std::size_t{512}, std::size_t{8192}}) {
         CHECK(count_while_written(words, [words](std::byte* shared, std::uint64_t i) {
                   return !whole(load(shared, i * 7 % words));
               }) == 0);
     }
 }
 
+// What is in each of `rings` rings after a write of three parts, taken from `source`; empty if they differ, or if
+// anything beyond the write was touched.
+std::vector<std::byte> written_to_all(std::size_t rings, Bytes head, Bytes body, Bytes tail) {
+    std::size_t const total = ordered_bytes(head, body, tail);
+    std::vector<std::uint64_t> memory(rings * (total / kWord + 1), ~std::uint64_t{0});
+    auto* const begin = reinterpret_cast<std::byte*>(memory.data());
+    std::vector<std::byte*> places;
+    for (std::size_t k = 0; k < rings; ++k) {
+        places.push_back(begin + k * (total + kWord));
+    }
+    ordered_copy_to_all(places, head, body, tail);
+    bool same = true;
+    for (std::byte const* const each : places) {
+        same = same && std::equal(each, each + total, places[0]) && each[total] == std::byte{0xff};
+    }
+    return same ? std::vector<std::byte>(places[0], places[0] + total) : std::vector<std::byte>();
+}
+
 TEST_CASE("Every split of a write into three parts gives the same bytes, with zeros between body and tail") {
-    std::array<std::byte, 160> source;
+    std::array<std::byte, 400> source;
     for (std::size_t i = 0; i < source.size(); ++i) {
-        source[i] = static_cast<std::byte>(i + 1);
+        source[i] = static_cast<std::byte>(i % 251 + 1);
     }
     Bytes const all(source);
-    for (std::size_t head = 0; head <= 48; head += 8) {
-        for (std::size_t body = 0; body <= 80; ++body) {
-            for (std::size_t tail = 0; tail <= 24; ++tail) {
-                std::size_t const tail_at = align_up(head + body, kWord);
-                std::size_t const total = align_up(tail_at + tail, kWord);
-                if (total == 0) continue;
-                std::vector<std::byte> expected(total);
-                std::copy_n(source.begin(), head + body, expected.begin());
-                std::copy_n(source.begin() + 100, tail, expected.begin() + static_cast<std::ptrdiff_t>(tail_at));
-                alignas(8) std::array<std::byte, 168> shared;
-                shared.fill(std::byte{0xee});
-                ordered_copy(shared.data(), all.first(head), all.subspan(head, body), all.subspan(100, tail));
-                bool const same = std::equal(expected.begin(), expected.end(), shared.begin());
-                bool const beyond = shared[total] == std::byte{0xee};
-                if (!same || !beyond) FAIL("head ", head, " body ", body, " tail ", tail);
+    auto const check = [&](std::size_t rings, std::size_t head, std::size_t body, std::size_t tail) {
+        std::size_t const tail_at = align_up(head + body, kWord);
+        std::vector<std::byte> expected(align_up(tail_at + tail, kWord));
+        std::copy_n(source.begin(), head + body, expected.begin());
+        std::copy_n(source.begin() + 100, tail, expected.begin() + static_cast<std::ptrdiff_t>(tail_at));
+        if (written_to_all(rings, all.first(head), all.subspan(head, body), all.subspan(100, tail)) != expected) {
+            FAIL("rings ", rings, " head ", head, " body ", body, " tail ", tail);
+        }
+    };
+    for (std::size_t const rings : {1UL, 2UL, 3UL, 5UL}) {
+        for (std::size_t head = 0; head <= 72; head += 8) {
+            for (std::size_t body = 0; body <= 300; body += body == 80 ? 170 : 1) {
+                for (std::size_t tail = 0; tail <= 24; tail += body > 80 ? 8 : 1) {
+                    if (head + body + tail != 0) check(rings, head, body, tail);
+                }
             }
         }
     }

@@ -125,6 +125,7 @@ private:
     template <class Do>
     [[gnu::always_inline]] void each(Do const& act) const noexcept {
         if constexpr (Most == kAnyRings) {
+#pragma GCC unroll 1
             for (std::size_t k = 0; k < count_; ++k) {
                 act(places_[k]);
             }
@@ -142,9 +143,8 @@ private:
 };
 
 // A write whose first word begins `head` and whose last word is `last`.
-template <std::size_t Most>
-[[gnu::always_inline]] inline void copy_framed(Rings<Most> const& to, Bytes head, Bytes body,
-                                               std::uint64_t last) noexcept {
+template <class To>
+[[gnu::always_inline]] inline void copy_framed(To const& to, Bytes head, Bytes body, std::uint64_t last) noexcept {
     // Release: it must not overtake the last word of the write before it either (F3).
     to.store(0, private_word(head.data()), std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_release);
@@ -159,18 +159,8 @@ template <std::size_t Most>
     to.store(align_up(head.size() + body.size(), kWord), last, std::memory_order_release);
 }
 
-// Writes of any other form. They are rare, so each part is simply taken word by word.
-template <std::size_t Most>
-[[gnu::always_inline]] inline void copy_by_words(Rings<Most> const& to, Bytes head, Bytes body, Bytes tail) noexcept {
-    std::size_t const tail_at = align_up(head.size() + body.size(), kWord);
-    std::size_t const total = align_up(tail_at + tail.size(), kWord);
-    for (std::size_t at = 0; at < total; at += kWord) {
-        Bytes const part = at < head.size() ? head : at < tail_at ? body : tail;
-        std::size_t const part_at = at < head.size() ? 0 : at < tail_at ? head.size() : tail_at;
-        std::size_t const reach = at - part_at + kWord < part.size() ? at - part_at + kWord : part.size();
-        to.store(at, last_word(part.first(reach)), std::memory_order_release);
-    }
-}
+// Writes of any form and length. Not inlined: the short ones keep more registers, and less code has to be at hand.
+void copy_any_to_all(std::span<std::byte* const> places, Bytes head, Bytes body, Bytes tail) noexcept;
 
 }  // namespace racy
 
@@ -179,41 +169,27 @@ constexpr std::size_t ordered_bytes(Bytes head, Bytes body, Bytes tail) noexcept
     return align_up(align_up(head.size() + body.size(), kWord) + tail.size(), kWord);
 }
 
-namespace racy {
-
-template <std::size_t Most>
-[[gnu::always_inline]] inline void ordered_copy(Rings<Most> const& to, Bytes head, Bytes body, Bytes tail) noexcept {
-    bool const whole_head = head.size() % kWord == 0;
-    bool const only_head = body.empty() && tail.empty();
-    MU_ASSERT(!head.empty() || !only_head);
-    MU_ASSERT(whole_head || only_head);
-    if (tail.size() == kWord && head.size() >= kWord) [[likely]] {  // a slot
-        copy_framed(to, head, body, private_word(tail.data()));
-    } else if (only_head && whole_head && head.size() > kWord) {  // slots as they lie in another log
-        copy_framed(to, head.first(head.size() - kWord), {}, last_word(head));
-    } else {
-        copy_by_words(to, head, body, tail);
-    }
-}
-
-}  // namespace racy
-
 // Stores one write at each of several places, which are aligned to 8; a head that is followed by anything is a multiple
 // of 8 long.
 inline void ordered_copy_to_all(std::span<std::byte* const> places, Bytes head, Bytes body, Bytes tail) noexcept {
-    switch (places.size()) {  // the usual ones are worth code of their own
-        case 2:
-            return racy::ordered_copy(racy::Rings<2>(places), head, body, tail);
-        case 3:
-            return racy::ordered_copy(racy::Rings<3>(places), head, body, tail);
-        default:
-            return racy::ordered_copy(racy::Rings<racy::kAnyRings>(places), head, body, tail);
+    bool const framed = tail.size() == kWord && head.size() >= kWord && head.size() % kWord == 0;
+    if (framed && head.size() <= racy::kFreshBytes && body.size() <= racy::kInlineBytes) [[likely]] {
+        std::uint64_t const last = racy::private_word(tail.data());
+        switch (places.size()) {  // the usual ones are worth code of their own
+            case 2:
+                return racy::copy_framed(racy::Rings<2>(places), head, body, last);
+            case 3:
+                return racy::copy_framed(racy::Rings<3>(places), head, body, last);
+            default:
+                return racy::copy_framed(racy::Rings<racy::kAnyRings>(places), head, body, last);
+        }
     }
+    racy::copy_any_to_all(places, head, body, tail);
 }
 
 inline void ordered_copy(std::byte* to, Bytes head, Bytes body = {}, Bytes tail = {}) noexcept {
     MU_ASSERT(reinterpret_cast<std::uintptr_t>(to) % kWord == 0);
-    racy::ordered_copy(racy::Rings<1>(std::span(&to, 1)), head, body, tail);
+    racy::copy_any_to_all(std::span(&to, 1), head, body, tail);
 }
 
 // Shared to shared; all three are multiples of 8.
