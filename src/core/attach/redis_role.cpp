@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;   // before a tap that failed is tried again
 constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;    // or another one is asked
 constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data has come
+constexpr std::size_t kAskedBeforeSilent = 2;                 // times, each of those that are alive
 constexpr std::int64_t kNobodyGives = 1'500 * kMillisecond;   // while every other replica was asked several times
 constexpr std::int64_t kConnectAgain = 2'000 * kMillisecond;  // redis tries by itself once a second
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
@@ -123,6 +124,7 @@ void Server::replicate_from(RedisModuleCtx* context, std::string const& host, in
 void Server::follow(RedisModuleCtx* context, std::uint64_t number) {
     deposed_ = false;
     frozen_ = false;
+    asked_ = 0;
     ledger_.stop_writing();
     link_.shut();
     become(Role::following);
@@ -249,25 +251,32 @@ void Server::tick_doubting(RedisModuleCtx* context) {
 
 // --- Joining --------------------------------------------------------------------------------------------------------
 
-// Followers first: a leader has enough to do.
+// Followers first: a leader has enough to do. Whoever does not seem to be alive may be silent only, because it is
+// paused, and have what nobody else has: it is asked if the others have nothing to give.
 PeerAddress const* Server::choose_donor() {
     mu_status_t const now = status();
-    std::vector<PeerAddress const*> followers;
+    std::vector<PeerAddress const*> donors;
+    std::vector<PeerAddress const*> silent;
     PeerAddress const* leader = nullptr;
     for (PeerAddress const& each : settings_.peers) {
-        if (each.replica == settings_.replica || ((now.alive >> each.replica) & 1U) == 0) {
+        if (each.replica == settings_.replica) {
             continue;
         }
-        if (each.replica == now.leader) {
+        if (((now.alive >> each.replica) & 1U) == 0) {
+            silent.push_back(&each);
+        } else if (each.replica == now.leader) {
             leader = &each;
         } else {
-            followers.push_back(&each);
+            donors.push_back(&each);
         }
     }
     if (leader != nullptr) {
-        followers.push_back(leader);
+        donors.push_back(leader);
     }
-    return followers.empty() ? nullptr : followers[donor_++ % followers.size()];
+    if (asked_ > kAskedBeforeSilent * donors.size()) {
+        donors.insert(donors.end(), silent.begin(), silent.end());
+    }
+    return donors.empty() ? nullptr : donors[donor_++ % donors.size()];
 }
 
 void Server::begin_join(RedisModuleCtx* context) {
@@ -282,13 +291,14 @@ void Server::begin_join(RedisModuleCtx* context) {
     deposed_ = false;
     become(Role::joining);
     break_replicas(context);
+    ++asked_;
     PeerAddress const* const donor = choose_donor();
     patience_until_ = monotonic_now() + kDonorAnswers;
     donor_gave_data_ = false;
     transferring_ = false;
     spoiled_ = false;
     if (donor == nullptr) {
-        // Nobody is there. As a replica without a link redis at least shows nobody what it holds.
+        // There is nobody else. As a replica without a link redis at least shows nobody what it holds.
         replicate_from(context, "127.0.0.1", link_.port());
         return;
     }

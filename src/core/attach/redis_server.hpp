@@ -164,6 +164,7 @@ private:
     bool transferring_ = false;
     bool spoiled_ = false;  // what comes from this donor is of no use any more
     std::size_t donor_ = 0;
+    std::size_t asked_ = 0;    // how many, for these data
     int replicated_port_ = 0;  // what redis replicates, last
     int listens_at_ = 0;       // redis itself
 

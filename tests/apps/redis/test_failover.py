@@ -199,6 +199,27 @@ def test_a_leader_gives_its_data_if_nobody_else_can(fresh: Callable[..., LocalRe
     check(servers, writers)
 
 
+def test_one_that_was_lapped_is_brought_up_while_nobody_leads(fresh: Callable[..., LocalRedis]) -> None:
+    """If the leader dies, and all others lag or are paused, one that lags takes a paused one's data, and leads."""
+    servers = fresh()
+    old = servers.settle()
+    new, behind = sorted(set(servers.running) - {old})
+    servers.stop(behind)
+    servers.pause(old)
+    servers.wait(lambda: servers.info(new).get("mu_accepts_writes") == 1, PATIENCE, "Nobody took over")
+    client = servers.connect(new)
+    for i in range(100):  # several logs full, and more than the engine's own snapshot remembers
+        client.set(f"key{i}", "x" * 50_000)
+    servers.wait(lambda: servers.info(old)["mu_executed"] == servers.info(new)["mu_executed"], PATIENCE, "It lags")
+    servers.kill(new)
+    servers.resume(behind)
+    servers.wait(lambda: servers.info(behind).get("mu_accepts_writes") == 1, PATIENCE, "Nobody took over")
+    assert f"takes the data of replica {old}" in servers.log(behind)
+    assert servers.connect(behind).set("after", 1)
+    assert servers.client(behind).strlen("key99") == 50_000
+    assert len(set(servers.digests().values())) == 1
+
+
 def test_a_stopped_leader_answers_nobody(fresh: Callable[..., LocalRedis]) -> None:
     """A leader that was deposed while it stood still answers no read from what it holds."""
     servers = fresh()
