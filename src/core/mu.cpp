@@ -43,11 +43,12 @@ public:
         sequence_.store(sequence, std::memory_order_release);
         return accepted;
     }
-    void snapshot(mu::OwnedBytes& out) override {
+    bool snapshot(mu::OwnedBytes& out) override {
         std::uint64_t const sequence = sequence_.load(std::memory_order_relaxed);
         mu::ByteWriter(out).put(sequence);
         mu_bytes bytes{out};
         machine_.snapshot(machine_.context, sequence, &bytes);
+        return true;
     }
     void restore(std::span<std::byte const> snapshot) override {
         mu::ByteReader reader(snapshot);

@@ -28,12 +28,16 @@ class StateMachine(Protocol):
     def snapshot(self) -> bytes:
         """The whole state as bytes, for a replica that starts with empty memory or was left far behind.
 
-        Any replica may be asked for it, mostly the leader, and none executes anything meanwhile.
+        Any replica may be asked for it, mostly the leader, and none executes anything meanwhile. An exception is
+        logged (logger `mu`), and the replica that waits for a snapshot stays out until a later one succeeds.
         """
         ...
 
     def restore(self, snapshot: bytes) -> None:
-        """Replaces the whole state by one that `snapshot` returned, maybe on another machine."""
+        """Replaces the whole state by one that `snapshot` returned, maybe on another machine.
+
+        An exception ends this replica, whose state nobody knows then; the others go on.
+        """
         ...
 
 

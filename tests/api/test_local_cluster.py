@@ -132,6 +132,37 @@ def test_a_restarted_replica_catches_up(cluster: LocalCluster) -> None:
     cluster.wait(lambda: cluster.look(value, 3) == 7, PATIENCE, "replica 3 did not catch up")
 
 
+class Shy(mu.Counter):
+    """A counter that gives no snapshot of an odd value."""
+
+    def snapshot(self) -> bytes:
+        """The value, or an exception."""
+        if self.value % 2:
+            raise ValueError("not of an odd value")
+        return super().snapshot()
+
+
+def test_a_snapshot_that_raises_costs_no_leader() -> None:
+    """An exception of `snapshot` is logged; the service goes on, and whoever waits for a snapshot gets a later one."""
+    with LocalCluster(3, Shy, timeout_ms=5000) as cluster:
+        leader = cluster.settle(PATIENCE)
+        waiting = next(each for each in cluster.running if each != leader)
+        cluster.execute(b"+1")
+        cluster.kill(waiting)
+        cluster.restart(waiting)
+        cluster.wait(
+            lambda: any("Nothing is lost" in cluster.log(each) for each in cluster.running),
+            PATIENCE,
+            "Nobody was asked for a snapshot",
+        )
+        assert cluster.execute(b"+2") == b"3"
+        assert set(cluster.running) == {1, 2, 3}
+        assert cluster.execute(b"+1") == b"4"
+        cluster.wait_until_admitted(waiting, PATIENCE)
+        cluster.settle(PATIENCE)
+        assert cluster.look(value, waiting) == 4
+
+
 def test_a_stopped_leader_is_replaced(cluster: LocalCluster) -> None:
     """After SIGSTOP of the leader another one leads; after SIGCONT the cluster is whole again."""
     leader = cluster.leader()

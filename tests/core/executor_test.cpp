@@ -33,7 +33,7 @@ struct Bench {
     void run(std::vector<Packed> const& commands) { run(SlotKind::commands, pack(commands).whole()); }
     OwnedBytes snapshot() {
         OwnedBytes bytes;
-        executor.snapshot(bytes);
+        REQUIRE(executor.snapshot(bytes));
         return bytes;
     }
 

@@ -37,7 +37,7 @@ public:
         ByteWriter(reply).put(it);
         return true;
     }
-    void snapshot(OwnedBytes& out) override {
+    [[nodiscard]] bool snapshot(OwnedBytes& out) override {
         ByteWriter writer(out);
         writer.put(count());
         writer.put(faults_);
@@ -45,6 +45,7 @@ public:
         for (auto const& [caller, number] : last_) {
             writer.put(Command{caller, number});
         }
+        return true;
     }
     void restore(std::span<std::byte const> snapshot) override {
         ByteReader reader(snapshot);

@@ -250,6 +250,21 @@ TEST_CASE("A snapshot of several pieces arrives whole, though its leader stops b
     }
 }
 
+TEST_CASE("(c) A state machine that gives no snapshot costs its replica nothing: it leads on, and asks again later") {
+    Formed cluster;
+    cluster.decide("a");
+    cluster.machine(1).gives = false;
+    cluster.crash_and_restart(3);
+    REQUIRE(cluster.run_until([&] { return cluster.machine(1).snapshots == 1; }));
+    cluster.decide("b");
+    CHECK(cluster.leader() == 1);
+    CHECK_FALSE(cluster.is_up(3));
+    CHECK(cluster.machine(1).snapshots == 1);
+    cluster.machine(1).gives = true;
+    CHECK(cluster.run_until([&] { return cluster.is_up(3) && cluster.all_have({"a", "b"}); }));
+    CHECK(cluster.machine(1).snapshots == 2);
+}
+
 TEST_CASE("Grants name the grantor's incarnation: one that an earlier life has left is no grant of this one's") {
     Formed cluster;
     cluster.hold();

@@ -23,11 +23,13 @@ public:
         reply.assign(bytes_of(count).begin(), bytes_of(count).end());
         return commands.back() != "refuse";
     }
-    void snapshot(OwnedBytes& out) override {
+    [[nodiscard]] bool snapshot(OwnedBytes& out) override {
         for (std::string const& command : commands) {
             append(out, std::uint64_t{command.size()});
             append(out, bytes_of(command));
         }
+        ++snapshots;
+        return gives;
     }
     void restore(std::span<std::byte const> snapshot) override {
         commands.clear();
@@ -39,6 +41,8 @@ public:
 
     Commands commands;
     int restores = 0;
+    int snapshots = 0;  // asked for
+    bool gives = true;  // them
 };
 
 struct Packed {

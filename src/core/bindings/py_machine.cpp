@@ -54,10 +54,18 @@ void from_python(nb::object const& object, OwnedBytes& out, char const* what) {
     PyBuffer_Release(&view);
 }
 
+void log_error(char const* what, nb::python_error const& error) {
+    nb::object const log = nb::module_::import_("logging").attr("getLogger")("mu");
+    log.attr("error")(what, nb::arg("exc_info") = error.value());
+}
+
 }  // namespace
 
-PyMachine::PyMachine(nb::object machine)
-    : apply_(machine.attr("apply")), snapshot_(machine.attr("snapshot")), restore_(machine.attr("restore")) {}
+PyMachine::PyMachine(nb::object machine, FailedSnapshot failed)
+    : apply_(machine.attr("apply")),
+      snapshot_(machine.attr("snapshot")),
+      restore_(machine.attr("restore")),
+      failed_(failed) {}
 
 PyMachine::~PyMachine() = default;
 
@@ -86,14 +94,23 @@ bool PyMachine::apply(std::span<std::byte const> command, OwnedBytes& reply) {
     }
 }
 
-void PyMachine::snapshot(OwnedBytes& out) {
+bool PyMachine::snapshot(OwnedBytes& out) {
     keep_thread_state();
     nb::gil_scoped_acquire const gil;
     Inside const inside;
     try {
         from_python(snapshot_(), out, "snapshot");
+        return true;
     } catch (nb::python_error const& error) {
-        throw std::runtime_error("the state machine's snapshot failed: " + text_of(error));
+        if (failed_ == FailedSnapshot::throws || !error.matches(PyExc_Exception)) {
+            throw std::runtime_error("the state machine's snapshot failed: " + text_of(error));
+        }
+        log_error(
+            "The state machine's snapshot failed: a replica that lost its memory, or is far behind, was to have it, "
+            "and "
+            "stays out. Nothing is lost, and the others go on; it is tried again.",
+            error);
+        return false;
     }
 }
 

@@ -12,7 +12,10 @@ namespace nb = nanobind;
 
 class PyMachine final : public StateMachine {
 public:
-    explicit PyMachine(nb::object machine);
+    // What an Exception that snapshot raises does: it is logged, and nobody is given a snapshot; or it throws.
+    enum class FailedSnapshot : std::uint8_t { is_logged, throws };
+
+    explicit PyMachine(nb::object machine, FailedSnapshot failed = FailedSnapshot::is_logged);
     ~PyMachine() override;
     PyMachine(PyMachine const&) = delete;
     PyMachine& operator=(PyMachine const&) = delete;
@@ -20,7 +23,7 @@ public:
     // An Exception raised by the Python apply is the command's failure, on every replica alike. Anything else (an
     // interrupt) is this replica's own: it throws, and the replica stops.
     [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override;
-    void snapshot(OwnedBytes& out) override;
+    [[nodiscard]] bool snapshot(OwnedBytes& out) override;
     void restore(std::span<std::byte const> snapshot) override;
     void begin_run() override;
     void end_run() override;
@@ -32,6 +35,7 @@ private:
     nb::object apply_;
     nb::object snapshot_;
     nb::object restore_;
+    FailedSnapshot failed_;
     PyGILState_STATE gil_{};
 };
 

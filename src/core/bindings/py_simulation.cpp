@@ -68,7 +68,7 @@ PyWalk::PyWalk(std::uint64_t seed, std::uint64_t steps, std::size_t replicas, st
         plan.cluster.settings.commit_idle_after = simulation::quick_settings().commit_idle_after;
         plan.cluster.machine = [this, machine](ReplicaId id) -> std::unique_ptr<StateMachine> {
             machines_[id] = machine();
-            return std::make_unique<PyMachine>(machines_[id]);
+            return std::make_unique<PyMachine>(machines_[id], PyMachine::FailedSnapshot::throws);
         };
     }
     walk_ = std::make_unique<Walk>(plan);

@@ -79,7 +79,7 @@ ReplyStatus Executor::execute_one(CommandReader::Command const& command) {
     return status;
 }
 
-void Executor::snapshot(OwnedBytes& out) {
+bool Executor::snapshot(OwnedBytes& out) {
     // The fixed part is laid down in one piece: g++ 12 takes the first insert into an empty vector for an overflow.
     SnapshotHead const head{kSnapshotMagic, applied_, configuration_, commands_};
     std::span<std::byte const> const fixed = std::as_bytes(std::span(&head, 1));
@@ -87,8 +87,9 @@ void Executor::snapshot(OwnedBytes& out) {
     ByteWriter writer(out);
     sessions_.save(writer);
     OwnedBytes machine;
-    machine_.snapshot(machine);
+    bool const given = machine_.snapshot(machine);
     writer.sized(machine);
+    return given;
 }
 
 bool Executor::restore(std::span<std::byte const> snapshot) {

@@ -58,7 +58,8 @@ public:
     [[nodiscard]] std::uint64_t commands() const noexcept { return commands_; }
     void form(Incarnations const& vector) noexcept { configuration_.incarnations = vector; }
 
-    void snapshot(OwnedBytes& out);
+    // False if the state machine could not give its part.
+    [[nodiscard]] bool snapshot(OwnedBytes& out);
     // False if the snapshot is unsound or not ahead of applied(): then nothing has changed.
     [[nodiscard]] bool restore(std::span<std::byte const> snapshot);
 

@@ -82,13 +82,19 @@ bool Transfer::needs_snapshot(ReplicaId replica, Incarnation incarnation) const 
            (replicator_.leading() && replicator_.unadmitted(replica));
 }
 
+bool Transfer::take_snapshot(Nanoseconds now) {
+    shared_.busy.store(true, std::memory_order_release);
+    bool const taken = executor_.snapshot(snapshot_);
+    shared_.busy.store(false, std::memory_order_release);
+    give_at_ = taken ? 0 : now + settings_.transfer_timeout;
+    return taken;
+}
+
 void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now) {
-    if (side_.connected(replica) != incarnation && !side_.connect(replica)) {
+    bool const connected = side_.connected(replica) == incarnation || side_.connect(replica);
+    if (!connected || now < give_at_ || !take_snapshot(now)) {
         return;
     }
-    shared_.busy.store(true, std::memory_order_release);
-    executor_.snapshot(snapshot_);
-    shared_.busy.store(false, std::memory_order_release);
     learner_ = replica;
     replicator_.hold_for_joiner(replica, executor_.applied().offset);
     piece_ = Piece{tenure(), replicator_.incarnation(), incarnation, ++transfers_, 1, snapshot_.size(), 0, 0};

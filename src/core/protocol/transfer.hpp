@@ -35,6 +35,7 @@ private:
     [[nodiscard]] Proposal tenure() const noexcept;
     [[nodiscard]] bool needs_snapshot(ReplicaId replica, Incarnation incarnation) const noexcept;
     void look_for_lapped(Nanoseconds now);
+    [[nodiscard]] bool take_snapshot(Nanoseconds now);
     void begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now);
     void send_piece(Nanoseconds now);
     void await_piece(Nanoseconds now);
@@ -53,7 +54,8 @@ private:
     Checked<Piece> outgoing_;
     Nanoseconds sent_at_ = 0;
     Nanoseconds look_at_ = 0;
-    Nanoseconds led_at_ = 0;  // when somebody led last, as far as this replica knows
+    Nanoseconds give_at_ = 0;  // not before: the state machine has just failed to give a snapshot
+    Nanoseconds led_at_ = 0;   // when somebody led last, as far as this replica knows
     std::uint64_t transfers_ = 0;
 };
 

@@ -28,10 +28,11 @@ public:
         reply.assign(bytes, bytes + sizeof count);
         return true;
     }
-    void snapshot(OwnedBytes& out) override {
+    [[nodiscard]] bool snapshot(OwnedBytes& out) override {
         ByteWriter writer(out);
         writer.put(count());
         writer.put(digest());
+        return true;
     }
     void restore(std::span<std::byte const> snapshot) override {
         ByteReader reader(snapshot);

@@ -43,16 +43,15 @@ public:
         replies[number] = {applied, reply};
         return applied;
     }
-    void snapshot(OwnedBytes& out) override {
+    [[nodiscard]] bool snapshot(OwnedBytes& out) override {
         auto const bytes = std::as_bytes(std::span(history));
         ByteWriter writer(out);
         writer.sized(bytes);
         OwnedBytes inside;
-        if (inside_ != nullptr) {
-            inside_->snapshot(inside);
-        }
+        bool const given = inside_ == nullptr || inside_->snapshot(inside);
         inside.resize(inside.size() + ballast_bytes_, kBallast);  // so that a snapshot takes several pieces
         writer.sized(inside);
+        return given;
     }
     void restore(std::span<std::byte const> snapshot) override {
         ByteReader reader(snapshot);
