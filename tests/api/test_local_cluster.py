@@ -212,6 +212,15 @@ def test_what_a_load_was_told_survives_the_kill() -> None:
         assert lost_commands(cluster.read(Ledger.view, timeout=PATIENCE), proofs) == []
 
 
+def test_a_load_ends_without_who_was_restarted() -> None:
+    """A replica that was killed and restarted takes no part in a load until it is added again."""
+    with LocalCluster(3, Ledger) as cluster, cluster.load(LoadSpec(execute=True)) as load:
+        cluster.wait(lambda: load.acknowledged > 100, PATIENCE, "no load")
+        cluster.kill(3)
+        cluster.restart(3)
+        assert sorted(load.stop()) == [1, 2]
+
+
 def test_without_a_majority_nothing_is_acknowledged(cluster: LocalCluster) -> None:
     """One of three does not decide: the command ends with an error, in time."""
     cluster.execute(b"+1")

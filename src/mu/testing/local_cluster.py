@@ -398,6 +398,7 @@ class Load:
         self._spec = spec
         self._ended: list[Acknowledged] = []
         self._paths: dict[int, Path] = {}
+        self._pids: dict[int, int] = {}  # in which process of the replica
         for replica in replicas:
             self.add(replica)
 
@@ -406,6 +407,7 @@ class Load:
         if replica in self._paths:
             self._ended.append(read_record(self._paths[replica]))
         self._paths[replica] = self._cluster._start_load(replica, self._spec)  # noqa: SLF001  # one file, one story
+        self._pids[replica] = self._cluster.pids[replica]
 
     def record(self, replica: int) -> Acknowledged:
         """What was acknowledged at a replica, also if its process is dead."""
@@ -421,15 +423,18 @@ class Load:
         return sum(each.acknowledged - len(each.indeterminate) for each in self.records())
 
     def report(self, replica: int) -> LoadReport:
-        """How it is going at a replica that runs."""
+        """How it is going at a replica that takes part in it."""
         report: LoadReport = self._cluster._answer(replica, "report_load", str(self._paths[replica]))  # noqa: SLF001
         return report
 
     def stop(self) -> dict[int, LoadReport]:
-        """Ends the load; the reports of the replicas that still run."""
+        """Ends the load; the reports of the replicas that take part in it still.
+
+        One that was killed, or started again and not added since, takes no part.
+        """
         reports = {}
         for replica, path in self._paths.items():
-            if replica in self._cluster.running:
+            if self._cluster.pids.get(replica) == self._pids[replica]:
                 reports[replica] = self._cluster._answer(replica, "stop_load", str(path))  # noqa: SLF001
         self._ended = self.records()
         self._paths = {}
