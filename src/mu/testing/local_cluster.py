@@ -33,7 +33,7 @@ from mu.testing.load import Acknowledged, LoadReport, LoadSpec, create_record, r
 
 T = TypeVar("T")
 
-START_TIMEOUT: Final = 90.0  # seconds, for a Python process to start on a busy (or emulated) machine
+START_TIMEOUT: Final = 240.0  # seconds, for a Python process to start on a busy (or emulated) machine
 ANSWER_GRACE: Final = 2.0  # seconds beyond a call's own timeout until a silent process counts as stuck
 RETRY_PAUSE: Final = 0.001  # seconds between two tries while the leader changes
 ATTEMPT: Final = 5.0  # seconds at one replica, before it is asked again who leads
