@@ -145,8 +145,11 @@ class Cluster:
 
     @property
     def cluster_key(self) -> int:
-        """64 bits that stamp every slot; replicas of another name or secret have another one."""
-        text = f"{self.name}\0{self.secret}".encode()
+        """64 bits that stamp every slot. Replicas of another name or secret have another one.
+
+        So have those with another `max_sessions`, which would answer a client's retry otherwise than the rest.
+        """
+        text = f"{self.name}\0{self.secret}\0{self.max_sessions}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
     @property

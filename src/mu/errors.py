@@ -96,7 +96,7 @@ class PermissionRefused(CannotStart):
 
 
 class OtherCluster(CannotStart):
-    """Segments of this name belong to another cluster (name and secret) or to another layout version."""
+    """Segments of this name belong to another cluster (name, secret, max_sessions) or to another layout version."""
 
     remedy = "They were left alone. Check name and secret, choose another name or directory, or `mu clean` them."
 

@@ -10,10 +10,12 @@ Invariant: after `close()` every call raises `Closed`, and what was waiting has 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -117,6 +119,7 @@ class Replica:
         except BaseException:
             node.close()
             raise
+        _open.add(self)
         log.info("replica %d of cluster %s is up", replica_id, cluster.name)
 
     @classmethod
@@ -163,7 +166,11 @@ class Replica:
         return self._execute(command, self._timeout_ns if timeout is None else int(timeout * 1e9))
 
     def execute_many(self, commands: Sequence[bytes], timeout: float | None = None) -> list[bytes]:
-        """Like `execute` for commands in order, replicated in as few slots as possible; the replies in order."""
+        """Like `execute` for commands in order, replicated in as few slots as possible; the replies in order.
+
+        Raises as `execute` does. What says that nothing was proposed is of all of them; Indeterminate means that the
+        first ones, how many is unknown, may have taken effect or may yet, and the others never.
+        """
         return self._execute_many(commands, self._timeout_ns if timeout is None else int(timeout * 1e9))
 
     def propose(self, command: bytes, timeout: float | None = None) -> int:
@@ -175,23 +182,26 @@ class Replica:
         return self._propose(command, self._timeout_ns if timeout is None else int(timeout * 1e9))
 
     def propose_many(self, commands: Sequence[bytes], timeout: float | None = None) -> int:
-        """Like `propose` for commands in order; returns the offset of the last of them."""
+        """Like `propose` for commands in order; returns the last one's offset. Raises as `execute_many` does."""
         return self._propose_many(commands, self._timeout_ns if timeout is None else int(timeout * 1e9))
 
     def read(self, function: Callable[[], T], timeout: float | None = None) -> T:
         """Calls `function` on a state that holds everything decided so far, and returns what it returns.
 
         Linearizable (DESIGN section 4, Reads), on the leader only; nothing is written to the log. `function` must
-        only look. Raises NotLeader, NoMajority, Indeterminate (time was up; nothing was changed), Closed.
+        only look, and not call this replica, for which it would wait. Raises NotLeader, NoMajority, Indeterminate
+        (time was up; nothing was changed), Closed.
         """
         return cast(T, self._read(function, self._timeout_ns if timeout is None else int(timeout * 1e9)))
 
     def session(self, client: int | None = None) -> Session:
-        """A session of one client: its requests are applied once at most. `client`: 64 bits; None: random ones."""
+        """A session of one client: its requests are applied once at most. `client`: 1 to 2**64 - 1; None: random."""
         return Session(self._execute, self._timeout_ns, client, self.session_later)
 
     def session_execute(self, command: bytes, timeout_ns: int, client: int, number: int) -> bytes:
-        """Executes one numbered request of one client: what a Session calls."""
+        """Executes one numbered request of one client (not 0, which names none): what a Session calls."""
+        if client == 0:
+            raise ConfigError("client: 0 names nobody, so nothing would be remembered; use 1 to 2**64 - 1.")
         return self._execute(command, timeout_ns, client, number)
 
     def session_later(self, call: Callable[[], bytes]) -> asyncio.Future[bytes]:
@@ -257,14 +267,13 @@ class Replica:
         """Stops the replica and removes its segments. Calls under way end with an error; again: does nothing."""
         if self._closed:
             return
+        self._node.close()
         self._closed = True
+        _open.discard(self)
         if self._fifo is not None:
             self._fifo.close()
         if self._worker is not None:
-            self._worker.shutdown(wait=False, cancel_futures=True)
-        self._node.close()
-        if self._worker is not None:
-            self._worker.shutdown(wait=True)
+            self._worker.shutdown(wait=True, cancel_futures=True)
         log.info("replica %d is closed", self.replica_id)
 
     def __enter__(self) -> Replica:
@@ -329,3 +338,15 @@ class Replica:
 
         with contextlib.suppress(RuntimeError):
             answer.get_loop().call_soon_threadsafe(settle)
+
+
+# Whoever ends without close() is closed at exit, while Python still runs what a state machine needs; but not in a child
+# of fork(), which has none of the replica's threads.
+_open: Final[weakref.WeakSet[Replica]] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_open.clear)
+
+
+@atexit.register
+def _close_all() -> None:
+    for each in list(_open):
+        each.close()

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
-from mu.errors import CommandFailed, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
+from mu.errors import CommandFailed, ConfigError, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
 
 AGAIN: Final = 1 << 63
 """with a request's number: it was sent before (commands.hpp: kRetryBit)"""
@@ -69,9 +69,11 @@ class Session:
         Args:
             execute: how to execute.
             timeout_ns: of a call that names none.
-            client: the id; None: 64 random bits.
+            client: the id, 1 to 2**64 - 1; None: random bits.
             later: how to execute for asyncio.
         """
+        if client is not None and not 0 < client < 1 << 64:
+            raise ConfigError(f"client: {client} must be from 1 to 2**64 - 1, or None for random bits.")
         self._execute = execute
         self._later = later
         self._timeout_ns = timeout_ns

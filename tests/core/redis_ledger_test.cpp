@@ -179,6 +179,17 @@ TEST_CASE("ledger: a redis that writes keeps its reign, and so does one whose re
     CHECK(ledger.begin_reign(kOurs + 1));
 }
 
+TEST_CASE("ledger: a reign of which a part of the first batch counts, and no more, is followed by another") {
+    Ledger ledger(1);
+    REQUIRE(ledger.begin_reign(kOurs));
+    CHECK(begin(ledger, kOurs));
+    CHECK(ledger.awaits_writer());
+    CHECK(ledger.apply(record({RecordKind::part, 0, kOurs, 1, 0}, "a")));
+    CHECK_FALSE(ledger.awaits_writer());
+    CHECK_FALSE(ledger.ready_to_write());
+    CHECK(ledger.begin_reign(kOurs + 1));
+}
+
 TEST_CASE("ledger: a redis that was brought to all that counts, and no more, is redeemed by a reign of its own") {
     Ledger ledger(1);
     CHECK(begin(ledger, kTheirs));

@@ -120,10 +120,11 @@ def test_an_id_in_use_is_refused(cluster: LocalCluster, stopped: bool) -> None:
     ("other", "said"),
     [
         ({"secret": "another"}, "another key"),
+        ({"max_sessions": 7}, "another key"),
         ({"replicas": (1, 2, 3, 4, 5)}, "list of members"),
         ({"log_bytes": 2 * SMALL_LOG}, "another size"),
     ],
-    ids=["secret", "members", "log size"],
+    ids=["secret", "sessions", "members", "log size"],
 )
 def test_a_stranger_to_the_cluster_is_refused(
     cluster: LocalCluster, dead: int, other: dict[str, object], said: str

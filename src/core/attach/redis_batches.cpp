@@ -124,7 +124,6 @@ void Server::decide() {
 
 // In parts, if no slot takes it whole. A part's head stands for a moment over the end of the part before it.
 Server::Fate Server::propose_batch() {
-    std::int64_t const deadline = monotonic_now() + settings_.timeout_ns;
     std::size_t const most = mu_max_command(node_) - sizeof(RecordHead);
     std::size_t at = sizeof(RecordHead);
     for (std::uint64_t part = 0;; ++part) {
@@ -136,8 +135,8 @@ Server::Fate Server::propose_batch() {
         std::array<std::byte, sizeof head> covered;
         std::memcpy(covered.data(), record, sizeof head);
         std::memcpy(record, &head, sizeof head);
-        mu_outcome const outcome = mu_execute(node_, record, sizeof head + length,
-                                              std::max<std::int64_t>(deadline - monotonic_now(), 0), nullptr);
+        // Each part has the whole time: a large batch is no reason to give up as long as its parts are decided.
+        mu_outcome const outcome = mu_execute(node_, record, sizeof head + length, settings_.timeout_ns, nullptr);
         std::memcpy(record, covered.data(), sizeof head);
         if (outcome != MU_OK) {
             api::Log(nullptr, "warning", "replica %u: a batch of %zu bytes is in doubt: %s", settings_.replica,

@@ -42,7 +42,13 @@ void put(Context context, int index, std::string_view text) {
     api::CommandFilterArgReplace(context, index, api::CreateString(nullptr, text.data(), text.size()));
 }
 
+// In a transaction whatever stands in a command's place would be queued, and the client wait for EXEC to end it for ever.
+// An EXEC with an argument ends it: redis drops what was queued, and says so.
 void refuse(Context context, Refusal why) {
+    if (lower(argument(context, 0)) == "exec") {
+        api::CommandFilterArgInsert(context, 1, api::CreateString(nullptr, "refused", 7));
+        return;
+    }
     for (int last = api::CommandFilterArgsCount(context) - 1; last > 0; --last) {
         api::CommandFilterArgDelete(context, last);
     }
@@ -133,6 +139,12 @@ void replica(Context context) {
     }
 }
 
+void client(Context context) {
+    if (lower(argument(context, 1)) == "pause") {
+        refuse(context, Refusal::stops_replication);
+    }
+}
+
 void role(Context context) { put(context, 0, "MU.ROLE"); }
 void info(Context context) { put(context, 0, "MU.INFO"); }
 void wait(Context context) { put(context, 0, "MU.WAIT"); }
@@ -144,7 +156,7 @@ std::unordered_map<std::string_view, Look> const& looked_at() {
         {"config", config},   {"debug", debug},     {"module", module},   {"eval", script},        {"eval_ro", script},
         {"script", script},   {"function", script}, {"role", role},       {"info", info},          {"wait", wait},
         {"replicaof", never}, {"slaveof", never},   {"failover", never},  {"bgrewriteaof", never}, {"cluster", never},
-        {"psync", replica},   {"sync", replica},    {"publish", publish},
+        {"psync", replica},   {"sync", replica},    {"publish", publish}, {"client", client},
     };
     return table;
 }
@@ -179,6 +191,16 @@ void joining(Context context, std::string const& name) {
     }
 }
 
+// Redis lets a follower's clients do what may change its data: a PFCOUNT of one key renews what the key remembers of it,
+// and a script may call that.
+void keep_unchanged(Context context, std::string const& name) {
+    if (name == "pfcount" && api::CommandFilterArgsCount(context) == 2) {
+        refuse(context, Refusal::changes_follower);
+    } else if (name == "eval" || name == "evalsha" || name == "fcall") {
+        put(context, 0, name + "_ro");
+    }
+}
+
 bool reads_are_refused(std::string const& name) {
     Server const& here = *server();
     bool const answers = here.settings().stale_reads && here.holds_data() && here.settings_hold();
@@ -203,6 +225,10 @@ char const* refusal_text(Refusal refusal) noexcept {
             return "ERR Refused by Mu: the channel __mu__:at is its own.";
         case Refusal::stale_reads:
             return "READONLY This replica follows, and followers here do not answer reads either; ask the leader.";
+        case Refusal::stops_replication:
+            return "ERR Refused by Mu: CLIENT PAUSE would stop replication, too; `mu pause` lets another replica lead.";
+        case Refusal::changes_follower:
+            return "READONLY PFCOUNT of one key renews what the key remembers; ask the leader, or for several keys.";
     }
     return "ERR Refused by Mu.";
 }
@@ -226,6 +252,8 @@ void filter_command(Context context) {
         } else if (here.role() == Role::following) {
             if (reads_are_refused(name)) {
                 refuse(context, Refusal::stale_reads);
+            } else if (!here.is_from_link(descriptor_read_last())) {
+                keep_unchanged(context, name);
             }
         } else if (!touches_no_data(name)) {
             refuse(context, Refusal::not_leading);

@@ -17,6 +17,8 @@ enum class Refusal : int {
     not_copied,
     own_channel,
     stale_reads,
+    stops_replication,
+    changes_follower,
 };
 [[nodiscard]] char const* refusal_text(Refusal refusal) noexcept;
 

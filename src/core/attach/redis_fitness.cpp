@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;  // of what nobody can change by a command
 constexpr std::int64_t kConnectTakes = 100 * kMillisecond;  // of redis to the link; on a quiet machine one
+constexpr std::int64_t kHangs = 500 * kMillisecond;         // in a long command, say
 constexpr std::int64_t kNobodyLeads = 300 * kMillisecond;   // although whoever could would have been elected by then
 
 }  // namespace
@@ -144,6 +145,16 @@ void Server::propose_reign() {
     }
 }
 
+// Another one is elected then: an elected redis has to answer before anybody can write.
+void Server::consider_silence(std::int64_t now) noexcept {
+    if (!wanted_.load(std::memory_order_acquire)) {
+        answered_at_ = now;
+    } else if (role() == Role::following && now - answered_at_ > kHangs) {
+        fit_.store(false, std::memory_order_release);
+        mu_stand_aside(node_, true);
+    }
+}
+
 void Server::control() {
     constexpr std::int64_t kTickSettled = 100 * kMillisecond;
     constexpr std::int64_t kTick = 10 * kMillisecond;
@@ -167,6 +178,7 @@ void Server::control() {
                 continue;
             }
         }
+        consider_silence(monotonic_now());
         wake();
     }
 }

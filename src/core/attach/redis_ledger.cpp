@@ -173,7 +173,7 @@ bool Ledger::restore(std::span<std::byte const> snapshot) {
 
 bool Ledger::begin_reign(std::uint64_t reign) {
     std::lock_guard const lock(mutex_);
-    bool const has_one = own_reign_ != 0 && reign_ == own_reign_ && in_reign_ == 0;
+    bool const has_one = own_reign_ != 0 && reign_ == own_reign_ && in_reign_ == 0 && parts_ == 0;
     if (writes_ || has_one) {
         return false;
     }
@@ -201,7 +201,7 @@ bool Ledger::ready_to_write() const {
 
 bool Ledger::awaits_writer() const {
     std::lock_guard const lock(mutex_);
-    return own_reign_ != 0 && reign_ == own_reign_ && in_reign_ == 0;
+    return own_reign_ != 0 && reign_ == own_reign_ && in_reign_ == 0 && parts_ == 0;
 }
 
 bool Ledger::redeem(std::uint64_t number) {

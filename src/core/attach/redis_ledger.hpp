@@ -51,7 +51,7 @@ public:
     // Whether the reign that begin_reign named is in force, nothing has counted in it yet, and the local redis has
     // executed all before it.
     [[nodiscard]] bool ready_to_write() const;
-    // Whether that reign is in force and nothing has counted in it yet.
+    // Whether that reign is in force and nothing has counted in it yet, nor begun to.
     [[nodiscard]] bool awaits_writer() const;
     // Nothing has counted since batch `number`, and one's own new reign is in force: a local redis that has executed
     // exactly the batches up to that, and one more that was lost, is trusted again, and has to propose that one first.

@@ -18,7 +18,7 @@ struct Need {
 };
 
 // `mu redis server` starts redis with these (options.py); whoever starts it with others is told so here.
-inline constexpr std::array<Need, 13> kNeeds{{
+inline constexpr std::array<Need, 14> kNeeds{{
     {"appendonly", "yes"},
     {"appendfsync", "always"},
     {"no-appendfsync-on-rewrite", "no"},
@@ -32,6 +32,7 @@ inline constexpr std::array<Need, 13> kNeeds{{
     {"repl-timeout", "3600"},
     {"repl-backlog-ttl", "1"},
     {"io-threads", "1"},
+    {"shutdown-timeout", "0"},
 }};
 
 // Asks redis for all of them: which one is not as it should be, as a sentence's beginning; or nothing.

@@ -18,6 +18,9 @@ namespace {
 
 constexpr std::int64_t kDisarmedFor = 1'000 * kMillisecond;   // before a tap that failed is tried again
 constexpr std::int64_t kDonorAnswers = 300 * kMillisecond;    // or another one is asked
+constexpr std::size_t kMostDoublings = 6;                     // of that, from round to round
+constexpr long long kDonorSilent = 10;                        // seconds, in the middle of its data: it has stopped
+constexpr std::int64_t kStreamCheck = 1'000 * kMillisecond;   // and before it leads
 constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data has come
 constexpr std::size_t kAskedBeforeSilent = 2;                 // times, each of those that are alive
 constexpr std::int64_t kNobodyGives = 1'500 * kMillisecond;   // while every other replica was asked several times
@@ -63,6 +66,15 @@ void break_replicas(RedisModuleCtx* context) {
     }
 }
 
+// Of the data set that is on its way: whether the donor has said nothing for long.
+bool donor_is_silent(RedisModuleCtx* context) {
+    RedisModuleServerInfoData* const info = api::GetServerInfo(context, "replication");
+    int wrong = 0;
+    long long const seconds = api::ServerInfoGetFieldSigned(info, "master_sync_last_io_seconds_ago", &wrong);
+    api::FreeServerInfo(context, info);
+    return wrong == 0 && seconds > kDonorSilent;
+}
+
 }  // namespace
 
 void Server::become(Role role) {
@@ -106,6 +118,7 @@ void Server::after_sleep(RedisModuleCtx* context) {
             dump_latencies();
         }
     }
+    executed_ = false;  // what Mu asks of redis goes by the filter, too
 }
 
 bool Server::replicate_from_nobody(RedisModuleCtx* context) { return succeeds(context, "REPLICAOF", "no", "one"); }
@@ -142,6 +155,9 @@ void Server::tick_following(RedisModuleCtx* context) {
             ledger_.distrust();
         }
     }
+    if (monotonic_now() - stream_checked_at_ > kStreamCheck && !stream_was_sound(context)) {
+        stream_is_broken();
+    }
     if (!ledger_.view().trusted) {
         begin_join(context);
     } else if (!link_.feeds() && monotonic_now() - followed_at_ > kConnectAgain) {
@@ -159,6 +175,10 @@ void Server::promote(RedisModuleCtx* context) {
     std::uint64_t tenure = 0;
     if (!fit_.load(std::memory_order_relaxed) || mu_confirm(node_, kPromoteTimeout, &tenure) != MU_OK ||
         !ledger_.ready_to_write()) {
+        return;
+    }
+    if (!stream_was_sound(context)) {
+        stream_is_broken();
         return;
     }
     static_cast<void>(begin_writing(context, tenure));
@@ -279,6 +299,19 @@ PeerAddress const* Server::choose_donor() {
     return donors.empty() ? nullptr : donors[donor_++ % donors.size()];
 }
 
+// Whether redis has executed all that was replicated to it. If a command of its link's fails there, it goes on
+// nevertheless; but it counts such errors.
+bool Server::stream_was_sound(RedisModuleCtx* context) {
+    RedisModuleServerInfoData* const info = api::GetServerInfo(context, "stats");
+    int wrong = 0;
+    std::int64_t const errors = api::ServerInfoGetFieldSigned(info, "unexpected_error_replies", &wrong);
+    api::FreeServerInfo(context, info);
+    bool const sound = wrong != 0 || errors <= stream_errors_;
+    stream_errors_ = wrong != 0 ? stream_errors_ : errors;
+    stream_checked_at_ = monotonic_now();
+    return sound;
+}
+
 void Server::begin_join(RedisModuleCtx* context) {
     if (!redeems_.load(std::memory_order_relaxed)) {
         mu_stand_aside(node_, true);
@@ -293,7 +326,10 @@ void Server::begin_join(RedisModuleCtx* context) {
     break_replicas(context);
     ++asked_;
     PeerAddress const* const donor = choose_donor();
-    patience_until_ = monotonic_now() + kDonorAnswers;
+    // One that has much data takes its time to fork: each is waited for longer from round to round.
+    std::size_t const rounds = std::min<std::size_t>(asked_ / settings_.peers.size(), kMostDoublings);
+    patience_until_ = monotonic_now() + (kDonorAnswers << rounds);
+    static_cast<void>(stream_was_sound(context));  // what was wrong before, other data make good
     donor_gave_data_ = false;
     transferring_ = false;
     spoiled_ = false;
@@ -308,7 +344,11 @@ void Server::begin_join(RedisModuleCtx* context) {
 
 void Server::tick_joining(RedisModuleCtx* context) {
     if (frozen_) {
-        follow(context, joined_at_);
+        if (stream_was_sound(context)) {
+            follow(context, joined_at_);
+        } else {
+            begin_join(context);
+        }
         return;
     }
     try_to_redeem(context);
@@ -319,7 +359,8 @@ void Server::tick_joining(RedisModuleCtx* context) {
     int const flags = api::GetContextFlags(context);
     bool const online = (flags & api::kReplicaOnline) != 0;
     bool const transferring = (flags & (api::kReplicaTransferring | api::kLoading)) != 0;
-    bool const failed = spoiled_ || (transferring_ && !transferring && !online);
+    bool const failed =
+        spoiled_ || (transferring_ && !transferring && !online) || (transferring && donor_is_silent(context));
     transferring_ = transferring;
     if (!failed && (transferring || (online && !donor_gave_data_))) {
         patience_until_ = now + kDonorMarks;

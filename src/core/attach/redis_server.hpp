@@ -60,10 +60,14 @@ public:
     void collect(std::span<std::byte const> effects) override;
     void decide() override;
     [[nodiscard]] bool may_reply() override;
+    [[nodiscard]] bool has_executed() const noexcept override { return executed_ && role() == Role::leading; }
 
     // --- For the filter and the commands ---
     // A command is about to be executed: what was confirmed before says nothing about it.
-    void command_comes() noexcept { confirmed_ = false; }
+    void command_comes() noexcept {
+        confirmed_ = false;
+        executed_ = true;
+    }
     [[nodiscard]] bool accepts() const noexcept { return accepting_ && mu_leads(node_); }
     [[nodiscard]] Role role() const noexcept { return role_.load(std::memory_order_relaxed); }
     [[nodiscard]] bool frozen() const noexcept { return frozen_; }
@@ -117,6 +121,7 @@ private:
     void mark_for_replicas(RedisModuleCtx* context);
     void consider_fitness(RedisModuleCtx* context);
     [[nodiscard]] bool has_caught_up() noexcept;
+    [[nodiscard]] bool stream_was_sound(RedisModuleCtx* context);
     [[nodiscard]] bool is_last_resort() noexcept;
     [[nodiscard]] bool tap_is_armed(RedisModuleCtx* context);
     void look_at_settings(RedisModuleCtx* context);
@@ -126,6 +131,7 @@ private:
 
     void control();
     void propose_reign();
+    void consider_silence(std::int64_t now) noexcept;
 
     ModuleSettings settings_;
     Ledger ledger_;
@@ -138,6 +144,7 @@ private:
     std::atomic<bool> fit_{false};
     std::atomic<bool> stopping_{false};
     std::thread control_;
+    std::int64_t answered_at_ = 0;  // redis, when it was last woken; of the control thread
 
     // The reign.
     std::uint64_t tenure_ = 0;
@@ -145,6 +152,7 @@ private:
     std::uint64_t batches_ = 0;  // proposed in this reign
     bool accepting_ = false;     // the tap has proved itself in this reign: clients may write
     bool confirmed_ = false;     // leadership, after the last command was executed
+    bool executed_ = false;      // a command, in this pass
     bool deposed_ = false;       // it could not be confirmed
     bool blackout_ = false;      // no reply leaves before the next pass
     Fate fate_ = Fate::decided;  // of the batch in doubt
@@ -155,6 +163,8 @@ private:
 
     // Following.
     std::int64_t followed_at_ = 0;
+    std::int64_t stream_errors_ = 0;  // that redis has counted
+    std::int64_t stream_checked_at_ = 0;
 
     // Joining.
     bool frozen_ = false;  // redis is where it should be: nothing more may be executed before it follows the link

@@ -83,6 +83,17 @@ bool reply_refused() noexcept {
     return false;
 }
 
+// A connection that was to take more of an earlier pass's replies is written to in the middle of a pass, as soon as it
+// takes bytes. Behind them may be what another client's command has just caused (it served a blocked one, say), and that
+// is not decided yet: all of it waits for the next pass, in which it may come first.
+bool must_wait(int descriptor) noexcept {
+    if (is_tracked(descriptor) && backlogged[static_cast<std::size_t>(descriptor)] && tap_owner->has_executed()) {
+        errno = EAGAIN;
+        return true;
+    }
+    return false;
+}
+
 ssize_t tapped_write(int descriptor, void const* bytes, std::size_t length) {
     Kind const kind = kind_of(descriptor);
     if (kind == Kind::effects && on_main_thread()) {
@@ -94,7 +105,7 @@ ssize_t tapped_write(int descriptor, void const* bytes, std::size_t length) {
     if (kind != Kind::socket) {
         return write(descriptor, bytes, length);
     }
-    if (on_main_thread() && reply_refused()) {
+    if (on_main_thread() && (must_wait(descriptor) || reply_refused())) {
         return -1;
     }
     return write(descriptor, bytes, length);
@@ -104,7 +115,7 @@ ssize_t tapped_writev(int descriptor, iovec const* parts, int count) {
     if (kind_of(descriptor) != Kind::socket) {
         return writev(descriptor, parts, count);
     }
-    if (on_main_thread() && reply_refused()) {
+    if (on_main_thread() && (must_wait(descriptor) || reply_refused())) {
         return -1;
     }
     return writev(descriptor, parts, count);

@@ -28,6 +28,8 @@ public:
     virtual void decide() = 0;
     // Whether bytes may leave to a client now. False: the connection is broken instead.
     [[nodiscard]] virtual bool may_reply() = 0;
+    // Whether this pass may have had effects that redis has not handed over yet.
+    [[nodiscard]] virtual bool has_executed() const noexcept = 0;
 };
 
 // Installs the redirections; returns what went wrong, or nothing.

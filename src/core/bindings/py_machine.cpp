@@ -11,14 +11,6 @@ namespace {
 
 thread_local bool t_inside = false;
 
-class Inside {
-public:
-    Inside() noexcept { t_inside = true; }
-    ~Inside() { t_inside = false; }
-    Inside(Inside const&) = delete;
-    Inside& operator=(Inside const&) = delete;
-};
-
 // A thread that Python did not make gets a thread state once and keeps it.
 void keep_thread_state() noexcept {
     if (PyGILState_GetThisThreadState() == nullptr) {
@@ -70,6 +62,10 @@ PyMachine::PyMachine(nb::object machine, FailedSnapshot failed)
 PyMachine::~PyMachine() = default;
 
 bool PyMachine::inside() noexcept { return t_inside; }
+
+PyMachine::Inside::Inside() noexcept { t_inside = true; }
+
+PyMachine::Inside::~Inside() { t_inside = false; }
 
 void PyMachine::begin_run() {
     keep_thread_state();

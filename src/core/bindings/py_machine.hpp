@@ -28,8 +28,16 @@ public:
     void begin_run() override;
     void end_run() override;
 
-    // Whether this thread is inside a call of the state machine (which must not call its own replica).
+    // Whether this thread is inside a call of the state machine, or of a read's function: neither must call a replica,
+    // whose plane this thread holds.
     [[nodiscard]] static bool inside() noexcept;
+    class Inside {
+    public:
+        Inside() noexcept;
+        ~Inside();
+        Inside(Inside const&) = delete;
+        Inside& operator=(Inside const&) = delete;
+    };
 
 private:
     nb::object apply_;

@@ -3,6 +3,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -63,7 +65,7 @@ NodeOptions options_of(NodeArguments const& arguments) {
 
 }  // namespace
 
-PyNode::PyNode(NodeArguments const& arguments, nb::object machine) {
+PyNode::PyNode(NodeArguments const& arguments, nb::object machine) : made_in_(getpid()) {
     StateMachine* chosen = &native_machine_;
     if (!machine.is_none()) {
         py_machine_ = std::make_unique<PyMachine>(std::move(machine));
@@ -81,17 +83,27 @@ PyNode::~PyNode() { close(); }
 void PyNode::start() { node_->start(); }
 
 void PyNode::close() {
+    if (getpid() != made_in_) {
+        // A child of fork() has the node's memory, and none of its threads; the segments are the parent's.
+        static_cast<void>(node_.release());
+        return;
+    }
     nb::gil_scoped_release const release;
     if (node_) {
         node_->close();
     }
 }
 
+void PyNode::leave() {
+    check_not_inside();
+    close();
+}
+
 void PyNode::check_not_inside() const {
     if (PyMachine::inside()) {
         throw std::runtime_error(
-            "A state machine's apply, snapshot or restore must not call a replica: it runs inside one. Nothing was "
-            "proposed.");
+            "A state machine's apply, snapshot or restore, and what a read is given, must not call a replica: it runs "
+            "inside one. Nothing was proposed or changed.");
     }
 }
 
@@ -145,8 +157,15 @@ std::vector<ClientRequest> PyNode::run_many(nb::sequence const& commands, std::i
         nb::gil_scoped_release const release;
         node_->run_many(requests, monotonic_now() + timeout_ns);
     }
+    // A batch is spread over several slots. If any of it entered a log, none of it can be said not to have been proposed.
+    auto const entered = [](ClientRequest const& request) {
+        return request.outcome == Outcome::ok || request.outcome == Outcome::indeterminate;
+    };
+    bool const any = std::any_of(requests.begin(), requests.end(), entered);
     for (ClientRequest const& request : requests) {
-        raise_unless_ok(*node_, request.outcome, ReplyStatus::ok, {}, request.command.size());
+        bool const in_part = any && !entered(request);
+        raise_unless_ok(*node_, in_part ? Outcome::indeterminate : request.outcome, ReplyStatus::ok, {},
+                        request.command.size());
     }
     return requests;
 }
@@ -178,6 +197,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
         Node& node;
         ~End() { node.end_exclusive_read(); }
     } const end{*node_};
+    PyMachine::Inside const inside;
     return function();
 }
 
@@ -186,7 +206,15 @@ bool PyNode::wait_until_leading(std::int64_t timeout_ns) {
     return node_->wait_until_leading(monotonic_now() + timeout_ns);
 }
 
+// Of what one slot is to take.
+void PyNode::check_size(std::size_t bytes) const {
+    if (bytes > node_->max_command()) {
+        raise_unless_ok(*node_, Outcome::too_large, ReplyStatus::ok, {}, bytes);
+    }
+}
+
 std::vector<Nanoseconds> PyNode::bench_latency(std::size_t payload, std::size_t outstanding, std::size_t count) {
+    check_size(payload);
     nb::gil_scoped_release const release;
     return mu::bench_latency(*node_, payload, outstanding, count);
 }
@@ -197,6 +225,7 @@ std::vector<Nanoseconds> PyNode::bench_floor(std::size_t payload, std::size_t co
 }
 
 nb::tuple PyNode::bench_throughput(std::size_t payload, std::size_t batch, std::size_t outstanding, std::size_t count) {
+    check_size(batch * payload + commands_prefix_bytes(batch) - commands_prefix_bytes(1));
     ThroughputResult result;
     {
         nb::gil_scoped_release const release;

@@ -42,6 +42,8 @@ public:
 
     void start();
     void close();
+    // The same, for callers: not from inside.
+    void leave();
     [[nodiscard]] nb::bytes execute(nb::bytes const& command, std::int64_t timeout_ns, std::uint64_t client,
                                     std::uint64_t number);
     [[nodiscard]] nb::list execute_many(nb::sequence const& commands, std::int64_t timeout_ns);
@@ -65,10 +67,12 @@ private:
     [[nodiscard]] std::vector<ClientRequest> run_many(nb::sequence const& commands, std::int64_t timeout_ns,
                                                       bool wants_reply);
     void check_not_inside() const;
+    void check_size(std::size_t bytes) const;
 
     std::unique_ptr<PyMachine> py_machine_;
     NativeMachine native_machine_;
     std::unique_ptr<Node> node_;
+    pid_t made_in_;
 };
 
 }  // namespace mu::bindings

@@ -30,6 +30,7 @@ char const* role_of(Replica const& replica) noexcept {
 }  // namespace
 
 nb::dict PyNode::status() {
+    check_not_inside();
     {
         nb::gil_scoped_release const release;
         node_->hold();  // so that all values are of one moment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from typing import Annotated
 
@@ -38,6 +39,7 @@ def replica(
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
     )
+    sys.path.insert(0, "")  # a state machine may be in a module here
     described = Cluster.load(cluster, cores=cores, fifo=fifo)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -54,6 +56,11 @@ def _watch(running: Replica, ended: threading.Event) -> None:
     shown = None
     while not ended.wait(LOOK_EVERY):
         status = running.status()
+        if status.failure:
+            errors.print(
+                f"[red]stopped[/red]: {status.failure} The others go on; start this one again once that is mended."
+            )
+            raise typer.Exit(1)
         present = (status.role, status.leader, status.paused)
         if present != shown:
             shown = present

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 from mu import _core
 from mu.cluster import Cluster
-from mu.errors import Indeterminate, LogFull, MuError, NoLeader, NoMajority, NotLeader, ReplicaDown
+from mu.errors import ConfigError, Indeterminate, LogFull, MuError, NoLeader, NoMajority, NotLeader, ReplicaDown
 from mu.private_directory import PrivateDirectory
 from mu.registry import Registry
 from mu.session import Session
@@ -84,6 +84,8 @@ class LocalCluster:
 
     def start(self) -> None:
         """Starts all replicas and waits until each is up; errors of theirs are raised here."""
+        if self._files is not None:
+            raise ConfigError("This cluster runs already; close() it first, or make another one. Nothing was changed.")
         self._files = PrivateDirectory("local", in_memory=True)
         if self._own_directory:
             self.cluster = Cluster.load(self.cluster, directory=str(self._files.path))

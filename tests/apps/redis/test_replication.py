@@ -89,6 +89,8 @@ REFUSED: list[tuple[Any, ...]] = [
     ("CONFIG", "SET", "replica-ignore-maxmemory", "no"),
     ("PUBLISH", "__mu__:at", "1"),
     ("EVAL", "return redis.call('PUBLISH', '__mu__:at', 1)", "0"),
+    ("CLIENT", "PAUSE", "1000"),
+    ("CONFIG", "SET", "shutdown-timeout", "10"),
 ]
 
 

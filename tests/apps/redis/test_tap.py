@@ -35,6 +35,7 @@ WRONG = {
     "repl-diskless-sync": "yes",
     "repl-timeout": "60",
     "repl-backlog-ttl": "3600",
+    "shutdown-timeout": "10",
 }
 TOLD = re.compile(r"redis's setting (\S+) is \"(.*)\", and replication stands on \"(.*)\": it neither leads nor")
 
@@ -204,6 +205,7 @@ def test_the_file_of_a_full_synchronisation_is_known(fresh: Callable[..., LocalR
         ["--io-threads", "4"],
         ["--replica-ignore-maxmemory", "no"],
         ["--rename-command", "PUBLISH", "tell"],
+        ["--loglevel", "warning"],
         ["x.conf"],
     ],
     ids=" ".join,

@@ -34,6 +34,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "repl-timeout": "3600",  # the link is in the same process
     "repl-backlog-ttl": "1",  # a leader without replicas of its own need not keep their stream
     "io-threads": "1",
+    "shutdown-timeout": "0",  # redis would wait for replicas of its own, and let nothing be replicated meanwhile
     "daemonize": "no",
 }
 
@@ -49,6 +50,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "dbfilename": "the server's directory is made anew at each start",
     "appenddirname": "the server's directory is made anew at each start",
     "appendfilename": "the server's directory is made anew at each start",
+    "loglevel": "the log says when the server is ready; CONFIG SET it then",
     "logfile": "what the server says is shown, and kept in its log",
     "port": "use --port",
     "bind": "use --bind",
