@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ def hold_back(servers: LocalRedis, client: Any, slow: socket.socket) -> None:
 
     def is_held_back() -> bool:
         slow.sendall(packed("GET", "chunk") * 5)
+        client.ping()  # a pass of redis's event loop, at whose end it sends what it can
         return any(int(each["oll"]) > 0 for each in client.client_list() if each["name"] == "slow")
 
     servers.wait(is_held_back, 30, "Redis sends everything")
@@ -73,9 +75,11 @@ def test_no_reply_leaves_ahead_of_its_batch(fresh: Callable[..., LocalRedis], en
     slow.sendall(packed("BLMOVE", "from", "to", "LEFT", "RIGHT", "0"))
     servers.wait(lambda: client.info("clients")["blocked_clients"], 30, "It is not blocked")
     # One pass of redis's: the element is pushed, the blocked client served and its socket has room; then it sleeps.
-    sleeping.sendall(packed("DEBUG", "SLEEP", "1"))
+    sleeping.sendall(packed("DEBUG", "SLEEP", "1.5"))
+    state = Path(f"/proc/{servers.server(leader).pid}/wchan")
+    servers.wait(lambda: "nanosleep" in state.read_text(), 30, "It does not sleep")
     pushing.sendall(packed("RPUSH", "from", "element"))
-    slow.settimeout(0.2)
+    slow.settimeout(0.3)
     read_until(slow, b"element")  # all but the last, so that there is room
     waking.sendall(packed("DEBUG", "SLEEP", "3"))
     slow.settimeout(2)
