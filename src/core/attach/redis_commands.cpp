@@ -49,7 +49,7 @@ int at_command(Context context, Words words, int count) {
     if (count != 2 || !is_from_link(context) || api::StringToLongLong(words[1], &number) != api::kOk) {
         return api::ReplyWithError(context, "ERR MU.AT is for the link of a replica only.");
     }
-    server()->at(static_cast<std::uint64_t>(number));
+    server()->at(context, static_cast<std::uint64_t>(number));
     return api::ReplyWithSimpleString(context, "OK");
 }
 

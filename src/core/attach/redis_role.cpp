@@ -138,6 +138,9 @@ void Server::follow(RedisModuleCtx* context, std::uint64_t number) {
     deposed_ = false;
     frozen_ = false;
     asked_ = 0;
+    if (role() != Role::following) {
+        static_cast<void>(stream_was_sound(context));  // what came when it was frozen was refused
+    }
     ledger_.stop_writing();
     link_.shut();
     become(Role::following);
@@ -344,11 +347,7 @@ void Server::begin_join(RedisModuleCtx* context) {
 
 void Server::tick_joining(RedisModuleCtx* context) {
     if (frozen_) {
-        if (stream_was_sound(context)) {
-            follow(context, joined_at_);
-        } else {
-            begin_join(context);
-        }
+        follow(context, joined_at_);
         return;
     }
     try_to_redeem(context);
@@ -398,16 +397,20 @@ void Server::try_to_redeem(RedisModuleCtx* context) {
     data_are_replaced();
 }
 
-void Server::at(std::uint64_t number) {
+void Server::at(RedisModuleCtx* context, std::uint64_t number) {
     if (role() == Role::following) {
         ledger_.executed(number);
         if (mu_leads(node_)) {
             wake();
         }
-    } else if (role() == Role::joining && !frozen_ && !spoiled_ && ledger_.trust(number)) {
-        joined_at_ = number;
-        frozen_ = true;
-        wake();
+    } else if (role() == Role::joining && !frozen_ && !spoiled_) {
+        if (!stream_was_sound(context)) {
+            stream_is_broken();
+        } else if (ledger_.trust(number)) {
+            joined_at_ = number;
+            frozen_ = true;
+            wake();
+        }
     }
 }
 

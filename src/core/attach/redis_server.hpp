@@ -79,7 +79,7 @@ public:
     // Whether this descriptor is redis's connection to what it replicates: the link, or a donor.
     [[nodiscard]] bool is_from_link(int descriptor) const noexcept;
     // MU.AT came over redis's link.
-    void at(std::uint64_t number);
+    void at(RedisModuleCtx* context, std::uint64_t number);
     // A command that came over redis's link was refused: what redis holds is not what was decided.
     void stream_is_broken();
     [[nodiscard]] ModuleSettings const& settings() const noexcept { return settings_; }
