@@ -82,7 +82,7 @@ bool PyMachine::apply(std::span<std::byte const> command, OwnedBytes& reply) {
     } catch (nb::python_error const& error) {
         std::string const text = text_of(error);
         if (!error.matches(PyExc_Exception)) {
-            throw std::runtime_error("the state machine was interrupted inside apply by " + text);
+            stop_by("the state machine was interrupted inside apply by ", error);
         }
         auto const* const bytes = reinterpret_cast<std::byte const*>(text.data());
         reply.assign(bytes, bytes + text.size());
@@ -99,12 +99,11 @@ bool PyMachine::snapshot(OwnedBytes& out) {
         return true;
     } catch (nb::python_error const& error) {
         if (failed_ == FailedSnapshot::throws || !error.matches(PyExc_Exception)) {
-            throw std::runtime_error("the state machine's snapshot failed: " + text_of(error));
+            stop_by("the state machine's snapshot failed: ", error);
         }
         log_error(
             "The state machine's snapshot failed: a replica that lost its memory, or is far behind, was to have it, "
-            "and "
-            "stays out. Nothing is lost, and the others go on; it is tried again.",
+            "and stays out. Nothing is lost, and the others go on; it is tried again.",
             error);
         return false;
     }
@@ -117,8 +116,18 @@ void PyMachine::restore(std::span<std::byte const> snapshot) {
     try {
         restore_(to_python(snapshot));
     } catch (nb::python_error const& error) {
-        throw std::runtime_error("the state machine's restore failed: " + text_of(error));
+        stop_by("the state machine's restore failed: ", error);
     }
+}
+
+void PyMachine::stop_by(char const* what, nb::python_error const& error) const {
+    if (failed_ == FailedSnapshot::is_logged) {
+        log_error(
+            "This replica stops, because its state is not known to be right any more. Nothing that was decided is "
+            "lost as long as a majority goes on; open it again, and it is brought up.",
+            error);
+    }
+    throw std::runtime_error(what + text_of(error));
 }
 
 }  // namespace mu::bindings

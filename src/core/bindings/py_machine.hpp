@@ -12,7 +12,8 @@ namespace nb = nanobind;
 
 class PyMachine final : public StateMachine {
 public:
-    // What an Exception that snapshot raises does: it is logged, and nobody is given a snapshot; or it throws.
+    // What an Exception that snapshot raises does: it is logged, and nobody is given a snapshot; or it throws. What stops a
+    // replica is logged in the first case, too.
     enum class FailedSnapshot : std::uint8_t { is_logged, throws };
 
     explicit PyMachine(nb::object machine, FailedSnapshot failed = FailedSnapshot::is_logged);
@@ -40,6 +41,8 @@ public:
     };
 
 private:
+    [[noreturn]] void stop_by(char const* what, nb::python_error const& error) const;
+
     nb::object apply_;
     nb::object snapshot_;
     nb::object restore_;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "bindings/errors.hpp"
+#include "bindings/interrupts.hpp"
 #include "runtime/bench.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/dedicated.hpp"
@@ -17,6 +18,8 @@
 
 namespace mu::bindings {
 namespace {
+
+constexpr std::int64_t kInterruptsCheck = 50 * kMillisecond;
 
 std::span<std::byte const> view(nb::handle bytes) noexcept {
     return {reinterpret_cast<std::byte const*>(PyBytes_AS_STRING(bytes.ptr())),
@@ -70,6 +73,7 @@ PyNode::PyNode(NodeArguments const& arguments, nb::object machine) : made_in_(ge
     if (!machine.is_none()) {
         py_machine_ = std::make_unique<PyMachine>(std::move(machine));
         chosen = py_machine_.get();
+        take_over_interrupts();
     }
     try {
         node_ = std::make_unique<Node>(options_of(arguments), *chosen);
@@ -110,9 +114,12 @@ void PyNode::check_not_inside() const {
 // The common case keeps the GIL, because it cannot block; whatever can, releases it.
 void PyNode::run(ClientRequest& request, std::int64_t timeout_ns) {
     check_not_inside();
-    if (!node_->try_run(request)) {
-        nb::gil_scoped_release const release;
-        node_->run(request, monotonic_now() + timeout_ns);
+    {
+        PutInterruptsOff const put_off(py_machine_ != nullptr);
+        if (!node_->try_run(request)) {
+            nb::gil_scoped_release const release;
+            node_->run(request, monotonic_now() + timeout_ns);
+        }
     }
     raise_unless_ok(*node_, request.outcome, request.status, request.reply, request.command.size());
 }
@@ -154,6 +161,7 @@ std::vector<ClientRequest> PyNode::run_many(nb::sequence const& commands, std::i
         }
     }
     {
+        PutInterruptsOff const put_off(py_machine_ != nullptr);
         nb::gil_scoped_release const release;
         node_->run_many(requests, monotonic_now() + timeout_ns);
     }
@@ -189,6 +197,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
     check_not_inside();
     Outcome outcome = Outcome::ok;
     {
+        PutInterruptsOff const put_off(py_machine_ != nullptr);
         nb::gil_scoped_release const release;
         outcome = node_->begin_exclusive_read(monotonic_now() + timeout_ns);
     }
@@ -202,8 +211,25 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
 }
 
 bool PyNode::wait_until_leading(std::int64_t timeout_ns) {
-    nb::gil_scoped_release const release;
-    return node_->wait_until_leading(monotonic_now() + timeout_ns);
+    std::int64_t const deadline = monotonic_now() + timeout_ns;
+    while (true) {
+        std::int64_t const now = monotonic_now();
+        {
+            nb::gil_scoped_release const release;
+            if (node_->wait_until_leading(std::min(deadline, now + kInterruptsCheck))) {
+                return true;
+            }
+        }
+        if (PyErr_CheckSignals() != 0) {
+            throw nb::python_error();
+        }
+        if (node_->closed() || !node_->failure().empty()) {
+            raise_unless_ok(*node_, Outcome::not_leader, ReplyStatus::ok, {}, 0);
+        }
+        if (now >= deadline) {
+            return false;
+        }
+    }
 }
 
 // Of what one slot is to take.

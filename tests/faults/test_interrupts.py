@@ -1,0 +1,113 @@
+"""Ctrl-C, and signals whose handlers raise, while the main thread applies commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mu
+
+# Signals itself from inside apply, so that every run strikes there.
+PROGRAM = """
+import os, signal, sys, threading
+import mu
+
+class Struck(mu.Counter):
+    def apply(self, command):
+        self.half = True
+        for _ in range({signals}):
+            os.kill(os.getpid(), signal.{name})
+        for _ in range(1000):
+            pass  # a handler runs between two steps of Python's
+        self.half = False
+        return super().apply(command)
+
+def ends(*_):
+    raise SystemExit("ended")
+
+signal.signal(signal.SIGTERM, ends)
+with mu.Replica.open(replicas=(1,), replica_id=1, directory=sys.argv[1], state_machine=Struck()) as replica:
+    replica.wait_until_leader(30)
+    struck = ""
+    try:
+        {call}
+    except mu.Closed as error:
+        struck = str(error)
+    except BaseException as error:
+        struck = type(error).__name__
+    print(struck, replica.state_machine.half, replica.state_machine.value, replica.status().failure, sep="|")
+"""
+
+CALLS = {
+    "execute": 'replica.execute(b"1", 30)',
+    "a batch": 'replica.execute_many([b"1"], 30)',
+    "a session": 'replica.session().execute(b"1", 30)',
+    "propose, then read": 'replica.propose(b"1", 30); replica.read(int, 30)',
+}
+
+
+def run(directory: Path, call: str, name: str, signals: int = 1) -> list[str]:
+    program = PROGRAM.format(call=CALLS[call], name=name, signals=signals)
+    command = [sys.executable, "-c", program, str(directory)]
+    return subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("|")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("name", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")])
+def test_a_signal_inside_apply_comes_after_it(tmp_path: Path, call: str, name: str, raised: str) -> None:
+    """What the handler raises is raised by the call, once the command is applied as a whole; the replica goes on."""
+    assert run(tmp_path, call, name) == [raised, "False", "1", ""]
+
+
+def test_a_second_signal_goes_through(tmp_path: Path) -> None:
+    """An apply that never ends can be interrupted: then the replica says by what, and stops."""
+    struck, half, value, failure = run(tmp_path, "execute", "SIGINT", signals=2)
+    assert "KeyboardInterrupt" in struck
+    assert (half, value) == ("True", "0")
+    assert "interrupted inside apply" in failure
+
+
+class Ends:
+    """A state machine that ends its program in the middle of a command."""
+
+    def apply(self, command: bytes) -> bytes:
+        """Raises what is no Exception."""
+        raise SystemExit(3)
+
+    def snapshot(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes nothing over."""
+
+
+def test_a_replica_that_stops_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What ended a replica is logged, with where it came from, though nobody may ask that replica again."""
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=Ends()) as replica:
+        replica.wait_until_leader(30)
+        with pytest.raises(mu.Closed, match="SystemExit: 3"):
+            replica.execute(b"", 30)
+    [told] = [each for each in caplog.records if "This replica stops" in each.message]
+    assert told.exc_info and told.exc_info[0] is SystemExit
+
+
+WAITS = """
+import os, signal, sys, threading
+import mu
+with mu.Replica.open(replicas=(1, 2, 3), replica_id=1, directory=sys.argv[1], state_machine=mu.Counter()) as replica:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        replica.wait_until_leader(3600)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_ctrl_c_ends_waiting_for_leadership(tmp_path: Path) -> None:
+    """Whoever waits for an hour to lead can be interrupted before it is over."""
+    command = [sys.executable, "-c", WAITS, str(tmp_path)]
+    assert subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True).stdout == "interrupted\n"
