@@ -13,6 +13,7 @@ LOADAOF: Final = "DEBUG LOADAOF replaces data behind the log"
 REWRITE: Final = "BGREWRITEAOF is refused: the file stays empty"
 MASTERAUTH: Final = "CONFIG SET masterauth is refused: the servers use it among themselves"
 REPLICAOF: Final = "REPLICAOF is refused: the log decides whom a server follows"
+PAUSE: Final = "CLIENT PAUSE is refused: it would stop replication, too"
 
 # Names of Redis's own tests, or /expressions for them.
 TCL: Final[Mapping[str, str]] = {
@@ -33,6 +34,8 @@ TCL: Final[Mapping[str, str]] = {
     "CLUSTER RESET can not be invoke from within a script": "CLUSTER is refused before redis asks where it comes from",
     "LIBRARIES - redis.set_repl from function load": "redis.set_repl is refused before the library is compiled",
     "SLOWLOG - Certain commands are omitted that contain sensitive information": MASTERAUTH,
+    "/^Test .*(client pause|paused by RO|blocked by pause RO)": PAUSE,
+    "/^Test (multiple clients can be queued up|clients with syntax errors)": PAUSE,
     "/^Dumping an RDB": "DEBUG POPULATE goes around the log",
     "Connecting as a replica": "CONFIG SET repl-diskless-sync is refused: replication stands on it",
     "CONFIG sanity": "sets every setting anew, those too on which replication stands",
@@ -43,4 +46,6 @@ TCL: Final[Mapping[str, str]] = {
 # Node ids of redis-py's.
 PY: Final[Mapping[str, str]] = {
     "tests/test_commands.py::TestRedisCommands::test_replicaof": REPLICAOF,
+    "tests/test_commands.py::TestRedisCommands::test_client_pause": PAUSE,
+    "tests/test_commands.py::TestRedisCommands::test_client_pause_all": PAUSE,
 }

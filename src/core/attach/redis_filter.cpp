@@ -140,10 +140,15 @@ void replica(Context context) {
 }
 
 void client(Context context) {
-    if (lower(argument(context, 1)) == "pause") {
+    std::string const what = lower(argument(context, 1));
+    if (what == "pause") {
         refuse(context, Refusal::stops_replication);
+    } else if (what == "capa") {  // Valkey's
+        refuse(context, Refusal::names_link);
     }
 }
+
+void wait_for_file(Context context) { refuse(context, Refusal::keeps_no_file); }
 
 void role(Context context) { put(context, 0, "MU.ROLE"); }
 void info(Context context) { put(context, 0, "MU.INFO"); }
@@ -153,10 +158,11 @@ using Look = void (*)(Context);
 
 std::unordered_map<std::string_view, Look> const& looked_at() {
     static std::unordered_map<std::string_view, Look> const table{
-        {"config", config},   {"debug", debug},     {"module", module},   {"eval", script},        {"eval_ro", script},
-        {"script", script},   {"function", script}, {"role", role},       {"info", info},          {"wait", wait},
-        {"replicaof", never}, {"slaveof", never},   {"failover", never},  {"bgrewriteaof", never}, {"cluster", never},
-        {"psync", replica},   {"sync", replica},    {"publish", publish}, {"client", client},
+        {"config", config},  {"debug", debug},        {"module", module},   {"eval", script},
+        {"eval_ro", script}, {"script", script},      {"function", script}, {"role", role},
+        {"info", info},      {"wait", wait},          {"replicaof", never}, {"slaveof", never},
+        {"failover", never}, {"bgrewriteaof", never}, {"cluster", never},   {"psync", replica},
+        {"sync", replica},   {"publish", publish},    {"client", client},   {"waitaof", wait_for_file},
     };
     return table;
 }
@@ -172,6 +178,11 @@ bool touches_no_data(std::string const& name) {
         "memory",   "module",    "debug",        "psync",       "sync",  // whether data may be copied is looked at below
     };
     return names.contains(name) || name.starts_with("mu.");
+}
+
+// What a redis in an endless script still does, whoever leads meanwhile.
+bool ends_script(Context context, std::string const& name) {
+    return (name == "script" || name == "function") && lower(argument(context, 1)) == "kill";
 }
 
 // While redis takes another one's data: that one's commands pass, and its mark is turned into ours.
@@ -229,6 +240,11 @@ char const* refusal_text(Refusal refusal) noexcept {
             return "ERR Refused by Mu: CLIENT PAUSE would stop replication, too; `mu pause` lets another replica lead.";
         case Refusal::changes_follower:
             return "READONLY PFCOUNT of one key renews what the key remembers; ask the leader, or for several keys.";
+        case Refusal::names_link:
+            return "ERR Refused by Mu: REDIRECT would name what a server replicates inside its process, not who leads; "
+                   "ask SENTINEL GET-MASTER-ADDR-BY-NAME.";
+        case Refusal::keeps_no_file:
+            return "ERR Refused by Mu: it keeps no file; a reply to a write says that a majority holds it.";
     }
     return "ERR Refused by Mu.";
 }
@@ -247,6 +263,9 @@ void filter_command(Context context) {
     }
     std::string const name = lower(given);
     if (!accepts && !in_batch) {
+        if (ends_script(context, name)) {
+            return;
+        }
         if (here.role() == Role::joining) {
             joining(context, name);
         } else if (here.role() == Role::following) {

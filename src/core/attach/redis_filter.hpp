@@ -19,6 +19,8 @@ enum class Refusal : int {
     stale_reads,
     stops_replication,
     changes_follower,
+    names_link,
+    keeps_no_file,
 };
 [[nodiscard]] char const* refusal_text(Refusal refusal) noexcept;
 

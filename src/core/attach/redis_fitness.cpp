@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kArmedCheck = 1'000 * kMillisecond;  // of what nobody can change by a command
 constexpr std::int64_t kConnectTakes = 100 * kMillisecond;  // of redis to the link; on a quiet machine one
-constexpr std::int64_t kHangs = 500 * kMillisecond;         // in a long command, say
+constexpr std::int64_t kHangs = 500 * kMillisecond;         // in a long command, say: a follower that nobody waits for
 constexpr std::int64_t kNobodyLeads = 300 * kMillisecond;   // although whoever could would have been elected by then
 
 }  // namespace
@@ -145,13 +145,33 @@ void Server::propose_reign() {
     }
 }
 
-// Another one is elected then: an elected redis has to answer before anybody can write.
+// Another one is elected then: an elected redis has to answer before anybody can write. A leader in a long command is
+// given more time: to replace it costs its clients a fail-over, and itself its data.
 void Server::consider_silence(std::int64_t now) noexcept {
     if (!wanted_.load(std::memory_order_acquire)) {
         answered_at_ = now;
-    } else if (role() == Role::following && now - answered_at_ > kHangs) {
-        fit_.store(false, std::memory_order_release);
-        mu_stand_aside(node_, true);
+        return;
+    }
+    bool const leads = role() == Role::leading;
+    std::int64_t const limit = leads ? settings_.hung_after_ms * kMillisecond : kHangs;
+    if ((leads ? limit == 0 : role() != Role::following) || now - answered_at_ <= limit) {
+        return;
+    }
+    if (fit_.exchange(false, std::memory_order_acq_rel)) {
+        api::Log(nullptr, "warning", "replica %u: redis has not finished a command for %lld ms: another one may lead",
+                 settings_.replica, static_cast<long long>((now - answered_at_) / kMillisecond));
+    }
+    mu_stand_aside(node_, true);
+}
+
+// What it holds is kept by the others; started anew, it gets that from them.
+void Server::end_if_engine_stopped() noexcept {
+    char const* const why = mu_failure(node_);
+    if (*why != '\0') {
+        api::Log(nullptr, "warning",
+                 "replica %u: its engine stopped by itself, so this server ends (start it anew): %s", settings_.replica,
+                 why);
+        kill(getpid(), SIGTERM);
     }
 }
 
@@ -179,6 +199,7 @@ void Server::control() {
             }
         }
         consider_silence(monotonic_now());
+        end_if_engine_stopped();
         wake();
     }
 }

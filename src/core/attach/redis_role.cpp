@@ -28,8 +28,10 @@ constexpr std::int64_t kConnectAgain = 2'000 * kMillisecond;  // redis tries by 
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
 constexpr char const* kMarkChannel = "__mu__:at";
 
-bool succeeds(RedisModuleCtx* context, char const* command, char const* first, char const* second) {
-    RedisModuleCallReply* const reply = api::Call(context, command, "cc", first, second);
+template <class... Words>
+bool succeeds(RedisModuleCtx* context, char const* command, Words... words) {
+    constexpr char const* kFormat = "ccc";
+    RedisModuleCallReply* const reply = api::Call(context, command, kFormat + (3 - sizeof...(words)), words...);
     bool const good = reply != nullptr && api::CallReplyType(reply) != api::kReplyError;
     if (reply != nullptr) {
         api::FreeCallReply(reply);
@@ -73,6 +75,19 @@ bool donor_is_silent(RedisModuleCtx* context) {
     long long const seconds = api::ServerInfoGetFieldSigned(info, "master_sync_last_io_seconds_ago", &wrong);
     api::FreeServerInfo(context, info);
     return wrong == 0 && seconds > kDonorSilent;
+}
+
+// The servers share a password, which may have been changed by CONFIG SET.
+void share_password(RedisModuleCtx* context) {
+    RedisModuleCallReply* const reply = api::Call(context, "CONFIG", "cc", "GET", "requirepass");
+    if (reply != nullptr && api::CallReplyType(reply) == api::kReplyArray && api::CallReplyLength(reply) == 2) {
+        std::size_t length = 0;
+        char const* const bytes = api::CallReplyStringPtr(api::CallReplyArrayElement(reply, 1), &length);
+        static_cast<void>(succeeds(context, "CONFIG", "SET", "masterauth", std::string(bytes, length).c_str()));
+    }
+    if (reply != nullptr) {
+        api::FreeCallReply(reply);
+    }
 }
 
 }  // namespace
@@ -342,6 +357,7 @@ void Server::begin_join(RedisModuleCtx* context) {
         return;
     }
     api::Log(context, "notice", "replica %u takes the data of replica %u", settings_.replica, donor->replica);
+    share_password(context);
     replicate_from(context, donor->host, donor->port);
 }
 

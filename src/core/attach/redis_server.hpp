@@ -132,6 +132,7 @@ private:
     void control();
     void propose_reign();
     void consider_silence(std::int64_t now) noexcept;
+    void end_if_engine_stopped() noexcept;
 
     ModuleSettings settings_;
     Ledger ledger_;

@@ -61,6 +61,7 @@ std::string take_setting(ModuleSettings& settings, std::string const& text) {
         {"stall_limit_ms", [&] { return parse(value, settings.stall_limit_ms); }},
         {"tuning", [&] { return parse(value, settings.tuning); }},
         {"timeout_ns", [&] { return parse(value, settings.timeout_ns); }},
+        {"hung_after_ms", [&] { return parse(value, settings.hung_after_ms); }},
         {"stale_reads", [&] { return parse(value, settings.stale_reads); }},
         {"service", [&] { return parse(value, settings.service); }},
         {"dump", [&] { return parse(value, settings.dump); }},

@@ -30,6 +30,7 @@ struct ModuleSettings {
     std::uint32_t stall_limit_ms = 500;
     std::string tuning;                       // as in mu_options
     std::int64_t timeout_ns = 1'000'000'000;  // of one batch: so long redis may stand still
+    std::uint32_t hung_after_ms = 30'000;     // a leader whose redis does nothing for so long is replaced; 0: never
     bool stale_reads = false;                 // followers answer reads, from what they have executed
     std::string service = "mu";               // the name that clients ask SENTINEL for
     std::string dump;                         // where SIGUSR1 writes latencies to

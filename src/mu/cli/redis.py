@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from mu.apps.redis import LocalRedis, RedisServer, default_addresses, parse_peers
+from mu.apps.redis.options import HUNG_AFTER
 from mu.cli.redis_bench import bench
 from mu.cli.show import say
 from mu.cli.watch import ClusterFile
@@ -31,6 +32,10 @@ IdleCommit = Annotated[
 ]
 FollowerReads = Annotated[
     str, typer.Option(metavar="refuse|stale", help="Whether followers answer reads, from what they have.")
+]
+HungAfter = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="A leader in one command for longer is replaced; 0: never."),
 ]
 Fabric = Annotated[str, typer.Option(help="How replicas reach each other's memory: shm or verbs.")]
 RdmaDevice = Annotated[
@@ -66,6 +71,7 @@ def server(
     binary: Binary = "redis-server",
     idle_commit: IdleCommit = None,
     follower_reads: FollowerReads = "refuse",
+    hung_after: HungAfter = HUNG_AFTER,
     log: Annotated[Path | None, typer.Option(help="A file that redis's log is appended to.")] = None,
 ) -> None:
     """Runs one redis-server under the log until Ctrl-C, and shows when its role changes.
@@ -98,6 +104,7 @@ def server(
         binary=binary,
         bind=bind,
         follower_reads=follower_reads,
+        hung_after=hung_after,
         dump=Path(f"dump-{replica_id}.txt"),
         log=log,
         on_message=lambda text: say(escape(text)),
@@ -120,6 +127,7 @@ def up(
     binary: Binary = "redis-server",
     idle_commit: IdleCommit = None,
     follower_reads: FollowerReads = "refuse",
+    hung_after: HungAfter = HUNG_AFTER,
     fabric: Fabric = "shm",
     rdma_device: RdmaDevice = "",
 ) -> None:
@@ -139,6 +147,7 @@ def up(
         binary=binary,
         options=_options(options),
         follower_reads=follower_reads,
+        hung_after=hung_after,
         dumps=Path.cwd(),
         on_message=lambda _, text: say(escape(text)),
         fabric=fabric,

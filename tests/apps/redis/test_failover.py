@@ -220,6 +220,21 @@ def test_one_that_was_lapped_is_brought_up_while_nobody_leads(fresh: Callable[..
     assert len(set(servers.digests().values())) == 1
 
 
+def test_a_password_that_was_changed_is_used_between_servers(fresh: Callable[..., LocalRedis]) -> None:
+    """After CONFIG SET requirepass on all servers, one that takes another one's data shows the new password."""
+    servers = fresh()
+    leader = servers.settle()
+    for each in servers.running:
+        assert servers.client(each).config_set("requirepass", "new")
+    behind = max(servers.running)
+    servers.stop(behind)
+    for i in range(400):  # several logs full
+        servers.client(leader).set(f"key{i}", "x" * 50_000)
+    servers.resume(behind)
+    assert servers.settle(PATIENCE) == leader
+    assert "takes the data of replica" in servers.log(behind)
+
+
 def test_a_stopped_leader_answers_nobody(fresh: Callable[..., LocalRedis]) -> None:
     """A leader that was deposed while it stood still answers no read from what it holds."""
     servers = fresh()

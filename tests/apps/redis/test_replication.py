@@ -90,6 +90,8 @@ REFUSED: list[tuple[Any, ...]] = [
     ("PUBLISH", "__mu__:at", "1"),
     ("EVAL", "return redis.call('PUBLISH', '__mu__:at', 1)", "0"),
     ("CLIENT", "PAUSE", "1000"),
+    ("CLIENT", "CAPA", "REDIRECT"),
+    ("WAITAOF", "1", "0", "0"),
     ("CONFIG", "SET", "shutdown-timeout", "10"),
 ]
 

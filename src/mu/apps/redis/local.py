@@ -21,7 +21,7 @@ import redis
 from redis.sentinel import Sentinel
 
 from mu import fabric
-from mu.apps.redis.options import Address
+from mu.apps.redis.options import HUNG_AFTER, Address
 from mu.apps.redis.server import SERVER, RedisServer
 from mu.cluster import Cluster
 from mu.errors import NoLeader, ReplicaDown
@@ -51,7 +51,7 @@ class LocalRedis:
         first_port: of the ports, which follow one another; None: whichever are free.
         binary: the server's program.
         options: further options of redis's.
-        follower_reads: see RedisServer.
+        follower_reads, hung_after: see RedisServer.
         dumps: the directory where `kill -USR1` has a server write dump-<id>.txt; None: one that goes when they do.
         on_message: called with a server's id and what Mu says in its log.
         cluster: keys of Cluster. With fabric="verbs" and no registry they get one of their own.
@@ -65,6 +65,7 @@ class LocalRedis:
         binary: str = SERVER,
         options: Sequence[str] = (),
         follower_reads: str = "refuse",
+        hung_after: float = HUNG_AFTER,
         dumps: Path | None = None,
         on_message: Callable[[int, str], None] | None = None,
         **cluster: Any,
@@ -77,6 +78,7 @@ class LocalRedis:
         self._binary = binary
         self._options = [*options]
         self._follower_reads = follower_reads
+        self._hung_after = hung_after
         self._dumps = dumps
         self._on_message = on_message
         self._servers: dict[int, RedisServer] = {}
@@ -116,6 +118,7 @@ class LocalRedis:
             options=self._options if options is None else options,
             binary=self._binary,
             follower_reads=self._follower_reads,
+            hung_after=self._hung_after,
             dump=self.dump_file(replica_id),
             log=self.files / f"redis-{replica_id}.log",
             on_message=None if tell is None else lambda text: tell(replica_id, text),
@@ -298,6 +301,6 @@ class LocalRedis:
         return found
 
     def log(self, replica_id: int) -> str:
-        """What a server has logged, over all of its lives."""
-        path = self.files / f"redis-{replica_id}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        """What a server has logged, over all of its lives; nothing while none of them is started."""
+        path = None if self._files is None else self.files / f"redis-{replica_id}.log"
+        return path.read_text(errors="replace") if path is not None and path.exists() else ""

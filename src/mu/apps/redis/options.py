@@ -17,6 +17,8 @@ from mu.errors import CannotStart, ConfigError
 FIRST_PORT: Final = 6379
 MODULE: Final = Path("attach") / "mu_redis.so"
 FOLLOWER_READS: Final = ("stale", "refuse")
+HUNG_AFTER: Final = 30.0  # seconds; what Redis's Sentinel waits for by default, too
+LONGEST_HUNG: Final = 86_400
 SMALLEST_LOG: Final = 8 * 1024 * 1024  # bytes; a batch of Redis's may be large, and a slot takes an eighth
 
 # Each setting that replication stands on, with its value.
@@ -57,6 +59,8 @@ REFUSED: Final[Mapping[str, str]] = {
     "include": "what it includes cannot be checked",
     "loadmodule": "a module's effects may bypass the log",
     "supervised": "Mu looks after the server",
+    "min-replicas-to-write": "redis does not see who follows, and would refuse all writes; the log needs a majority",
+    "min-slaves-to-write": "redis does not see who follows, and would refuse all writes; the log needs a majority",
     "tls-port": "connections between the servers do not speak TLS yet",
     "tls-replication": "connections between the servers do not speak TLS yet",
     "tls-cluster": "connections between the servers do not speak TLS yet",

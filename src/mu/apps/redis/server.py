@@ -24,6 +24,8 @@ from typing import IO, Final
 from mu import fabric
 from mu.apps.redis.options import (
     FOLLOWER_READS,
+    HUNG_AFTER,
+    LONGEST_HUNG,
     NEEDED,
     Address,
     default_addresses,
@@ -66,6 +68,7 @@ class RedisServer:
         bind: the addresses to listen on; "": the host of its own address.
         follower_reads: "refuse": followers answer no reads, so that nobody reads the past by mistake; "stale": they
             answer from what they have.
+        hung_after: seconds that a leader's redis may spend in one command before another one leads; 0: any number.
         dump: where `kill -USR1` writes replication latencies to.
         log: a file to which redis's log is appended; None: it is kept nowhere.
         on_message: called with what Mu says in redis's log, from a thread.
@@ -82,6 +85,7 @@ class RedisServer:
         binary: str = SERVER,
         bind: str = "",
         follower_reads: str = "refuse",
+        hung_after: float = HUNG_AFTER,
         dump: Path | None = None,
         log: Path | None = None,
         on_message: Callable[[str], None] | None = None,
@@ -89,6 +93,8 @@ class RedisServer:
     ) -> None:
         if follower_reads not in FOLLOWER_READS:
             raise ConfigError(f"follower_reads: {follower_reads!r} is not one of {', '.join(FOLLOWER_READS)}.")
+        if not 0 <= hung_after <= LONGEST_HUNG:
+            raise ConfigError(f"hung_after: {hung_after!r} is not from 0 to {LONGEST_HUNG} seconds.")
         refuse_options(options)
         self.cluster = cluster
         self.replica_id = cluster.require_member(replica_id)
@@ -97,6 +103,7 @@ class RedisServer:
         self._binary = binary
         self._bind = bind
         self._stale_reads = "yes" if follower_reads == "stale" else "no"
+        self._hung_after_ms = round(hung_after * 1000)
         self._dump = dump
         self._log = log
         self._on_message = on_message
@@ -126,7 +133,11 @@ class RedisServer:
 
     def command_line(self, directory: Path) -> list[str]:
         """What is executed."""
-        more: dict[str, object] = {"stale_reads": self._stale_reads, "parent": os.getpid()}
+        more: dict[str, object] = {
+            "stale_reads": self._stale_reads,
+            "hung_after_ms": self._hung_after_ms,
+            "parent": os.getpid(),
+        }
         if self._dump is not None:
             more["dump"] = self._dump.resolve()
         password = self._option("requirepass")

@@ -1,0 +1,56 @@
+"""Leaders whose redis lives and does nothing: another one leads, and they come back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from mu.apps.redis import LocalRedis
+from mu.apps.redis.options import Address
+from tests.apps.redis.conftest import DIGEST
+from tests.apps.redis.test_failover import PATIENCE
+from tests.apps.redis.workload import packed
+
+BUSY_SOON = ("--busy-reply-threshold", "10")  # milliseconds, before a script may be killed
+
+
+def test_a_leader_in_an_endless_script_is_replaced(fresh: Callable[..., LocalRedis]) -> None:
+    """While a script never ends another one leads; once it is killed, its server comes back with what was decided."""
+    servers = fresh(hung_after=0.5, options=(*DIGEST, *BUSY_SOON))
+    old = servers.settle()
+    servers.client(old).set("before", 1)
+    address = servers.addresses[old]
+    with socket.create_connection((address.host, address.port)) as connection:
+        connection.sendall(packed("EVAL", "redis.call('GET', 'before') while true do end", "0"))
+        others = sorted(set(servers.running) - {old})
+        new = servers.wait(
+            lambda: next(filter(lambda it: accepts_writes(servers, it), others), 0), PATIENCE, "None led"
+        )
+        servers.connect(new).set("meanwhile", 1)
+        servers.wait(lambda: kill_script(address) and servers.info(old), PATIENCE, "The script did not end")
+    assert servers.connect(servers.settle(PATIENCE)).mget("before", "meanwhile") == [b"1", b"1"]
+    assert len(set(servers.digests().values())) == 1
+
+
+def accepts_writes(servers: LocalRedis, replica_id: int) -> bool:
+    return bool(servers.info(replica_id).get("mu_accepts_writes") == 1)
+
+
+def kill_script(address: Address) -> bool:
+    """What redis answers a deposed leader's client is held back: the connection breaks."""
+    with socket.create_connection((address.host, address.port), timeout=PATIENCE) as connection:
+        connection.sendall(packed("SCRIPT", "KILL"))
+        connection.recv(1024)
+    return True
+
+
+def test_a_leader_may_be_slow_for_as_long_as_it_is_told(fresh: Callable[..., LocalRedis]) -> None:
+    """With 0 a leader in a long command stays the leader: the one that comes after it is the same reign's."""
+    servers = fresh(hung_after=0)
+    leader = servers.settle()
+    with servers.connect(leader, socket_timeout=PATIENCE) as client:
+        before = servers.info(leader)["mu_batches"]
+        client.execute_command("DEBUG", "SLEEP", "1")
+        assert client.set("a", 1)
+    assert servers.info(leader)["mu_batches"] == before + 1
+    assert "another one may lead" not in servers.log(leader)
