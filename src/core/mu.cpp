@@ -176,7 +176,7 @@ mu_node* mu_open(mu_options const* options, mu_machine const* machine) {
 char const* mu_notice(mu_node const* node) { return node->notice.c_str(); }
 
 void mu_close(mu_node* node) {
-    if (node != nullptr) {
+    if (node != nullptr && !node->node.is_copy()) {
         node->node.close();
         delete node;
     }

@@ -16,7 +16,7 @@
  * once, now or later, or never. All functions but mu_open and mu_close may be called from any thread at any time; from
  * inside a callback only those that say so.
  *
- * After fork() a child must not use a node of its parent's.
+ * In a child of fork() a node of its parent's is stopped: calls return MU_STOPPED, and mu_close does nothing.
  */
 #ifndef MU_H
 #define MU_H

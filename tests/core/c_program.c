@@ -1,8 +1,11 @@
 /* A C program that replicates: three replicas of a sum in one process. What it prints is checked by tests/api. */
+#define _POSIX_C_SOURCE 200809L /* fork */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "mu.h"
 
@@ -89,6 +92,19 @@ static void add(mu_node* nodes[REPLICAS], int additions) {
     }
 }
 
+static void use_in_a_child(mu_node* node) {
+    pid_t const child = fork();
+    if (child == 0) {
+        int64_t const one = 1;
+        expect(mu_execute(node, &one, sizeof one, SECOND, NULL) == MU_STOPPED, "a child of fork does not replicate");
+        expect(mu_confirm(node, SECOND, NULL) == MU_STOPPED, "nor does it confirm");
+        mu_close(node);
+        _exit(0);
+    }
+    int status = 1;
+    expect(waitpid(child, &status, 0) == child && status == 0, "a child of fork is told that its parent replicates");
+}
+
 int main(int count, char** words) {
     expect(count == 2, "the directory of the segments is the only argument");
     sum_machine sums[REPLICAS] = {{0, 0, 0, 0}};
@@ -110,6 +126,8 @@ int main(int count, char** words) {
     expect(mu_execute(nodes[0], "odd", 3, SECOND, NULL) == MU_REJECTED, "what apply refuses is rejected");
     static char large[1 << 20];
     expect(mu_propose(nodes[0], large, sizeof large, SECOND) == MU_TOO_LARGE, "a command has to fit a slot");
+
+    use_in_a_child(nodes[0]);
 
     mu_stand_aside(nodes[1], false);
     mu_stand_aside(nodes[2], false); /* perhaps only this one has all that was decided, and leads until 2 has it too */

@@ -40,6 +40,9 @@ char const* class_of(FabricError::Code code) noexcept {
 }
 
 [[noreturn]] void raise_outcome(Node const& node, Outcome outcome, std::size_t size) {
+    if (node.is_copy()) {
+        raise("Closed", "This process is a child of fork(), and the replica is its parent's");
+    }
     if (node.closed()) {
         raise("Closed", "This replica was closed");
     }

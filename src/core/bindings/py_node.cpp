@@ -3,8 +3,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <stdexcept>
 
@@ -68,7 +66,7 @@ NodeOptions options_of(NodeArguments const& arguments) {
 
 }  // namespace
 
-PyNode::PyNode(NodeArguments const& arguments, nb::object machine) : made_in_(getpid()) {
+PyNode::PyNode(NodeArguments const& arguments, nb::object machine) {
     StateMachine* chosen = &native_machine_;
     if (!machine.is_none()) {
         py_machine_ = std::make_unique<PyMachine>(std::move(machine));
@@ -82,18 +80,18 @@ PyNode::PyNode(NodeArguments const& arguments, nb::object machine) : made_in_(ge
     }
 }
 
-PyNode::~PyNode() { close(); }
+PyNode::~PyNode() {
+    close();
+    if (node_ && node_->is_copy()) {
+        static_cast<void>(node_.release());  // its threads are its parent's
+    }
+}
 
 void PyNode::start() { node_->start(); }
 
 void PyNode::close() {
-    if (getpid() != made_in_) {
-        // A child of fork() has the node's memory, and none of its threads; the segments are the parent's.
-        static_cast<void>(node_.release());
-        return;
-    }
     nb::gil_scoped_release const release;
-    if (node_) {
+    if (node_ && !node_->is_copy()) {
         node_->close();
     }
 }
@@ -109,6 +107,18 @@ void PyNode::check_not_inside() const {
             "A state machine's apply, snapshot or restore, and what a read is given, must not call a replica: it runs "
             "inside one. Nothing was proposed or changed.");
     }
+}
+
+// Of what changes nothing when a node is closed.
+void PyNode::check_not_copy() const {
+    if (node_->is_copy()) {
+        raise_unless_ok(*node_, Outcome::not_leader, ReplyStatus::ok, {}, 0);
+    }
+}
+
+void PyNode::pause(bool paused) {
+    check_not_copy();
+    node_->pause(paused);
 }
 
 // The common case keeps the GIL, because it cannot block; whatever can, releases it.
@@ -211,6 +221,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
 }
 
 bool PyNode::wait_until_leading(std::int64_t timeout_ns) {
+    check_not_copy();
     std::int64_t const deadline = monotonic_now() + timeout_ns;
     while (true) {
         std::int64_t const now = monotonic_now();

@@ -51,8 +51,7 @@ public:
     [[nodiscard]] Offset propose_many(nb::sequence const& commands, std::int64_t timeout_ns);
     [[nodiscard]] nb::object read(nb::callable const& function, std::int64_t timeout_ns);
     [[nodiscard]] bool wait_until_leading(std::int64_t timeout_ns);
-    void pause() { node_->pause(true); }
-    void resume() { node_->pause(false); }
+    void pause(bool paused);
     [[nodiscard]] std::string notice() const { return node_->fabric().notice(); }
     [[nodiscard]] nb::dict status();
 
@@ -67,12 +66,12 @@ private:
     [[nodiscard]] std::vector<ClientRequest> run_many(nb::sequence const& commands, std::int64_t timeout_ns,
                                                       bool wants_reply);
     void check_not_inside() const;
+    void check_not_copy() const;
     void check_size(std::size_t bytes) const;
 
     std::unique_ptr<PyMachine> py_machine_;
     NativeMachine native_machine_;
     std::unique_ptr<Node> node_;
-    pid_t made_in_;
 };
 
 }  // namespace mu::bindings

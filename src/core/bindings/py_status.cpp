@@ -31,6 +31,7 @@ char const* role_of(Replica const& replica) noexcept {
 
 nb::dict PyNode::status() {
     check_not_inside();
+    check_not_copy();
     {
         nb::gil_scoped_release const release;
         node_->hold();  // so that all values are of one moment

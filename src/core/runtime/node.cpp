@@ -40,9 +40,13 @@ Node::Node(NodeOptions options, StateMachine& machine)
       replica_(fabric_, format_, for_medium(options_.settings, fabric_.is_soft()), machine, fabric_.incarnation()) {
     in_flight_.reserve(64);
     fabric_.refuse_strangers();
+    hear_of_forks();
 }
 
-Node::~Node() { close(); }
+Node::~Node() {
+    close();
+    forget_forks();
+}
 
 void Node::start() {
     background_ = std::thread([this] { run_background(); });

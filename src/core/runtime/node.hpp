@@ -109,6 +109,9 @@ public:
     // Of what callers propose here; whoever holds the plane and proposes by himself times it himself.
     [[nodiscard]] Latencies const& latencies() const noexcept { return latencies_; }
     [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+    // Whether this is a child of fork(), and the node its parent's: it has none of the threads, and no segment; so it is
+    // closed.
+    [[nodiscard]] bool is_copy() const noexcept { return is_copy_; }
     [[nodiscard]] std::uint32_t max_command() const noexcept;
     // Why this replica stopped; empty while it has not.
     [[nodiscard]] std::string failure() const;
@@ -142,6 +145,12 @@ private:
     void answer_all() noexcept;
     void give_up_leading() noexcept;
 
+    // node_fork.cpp
+    void hear_of_forks();
+    void forget_forks() noexcept;
+    void become_copy() noexcept;
+    static void in_child() noexcept;
+
     void finish(ClientRequest& request, Outcome outcome) noexcept;
     void enqueue(ClientRequest& request) noexcept;
     [[nodiscard]] bool attempt(ClientRequest& request);
@@ -167,6 +176,7 @@ private:
     std::atomic<bool> step_wanted_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<bool> closed_{false};
+    bool is_copy_ = false;
     std::uint32_t leading_ = 0;  // whether this replica leads: a word to sleep on
     std::vector<InFlight> in_flight_;
     Proposal in_flight_under_ = kNoProposal;

@@ -1,0 +1,48 @@
+// What fork() makes of a node: in the child there are none of its threads, whoever held the plane never lets it go, and
+// the segments are not mapped (segment.cpp), since a second writer in the parent's name would overwrite what the parent
+// has decided. So in the child a node is closed before anybody can call it.
+#include <pthread.h>
+
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
+#include "runtime/node.hpp"
+
+namespace mu {
+namespace {
+
+constinit std::mutex g_mutex;  // held across a fork, so that the child finds the list whole
+std::vector<Node*>& nodes() {
+    static std::vector<Node*> list;
+    return list;
+}
+
+}  // namespace
+
+void Node::in_child() noexcept {
+    for (Node* const node : nodes()) {
+        node->become_copy();
+    }
+    g_mutex.unlock();
+}
+
+void Node::hear_of_forks() {
+    static std::once_flag once;
+    std::call_once(once, [] { pthread_atfork([] { g_mutex.lock(); }, [] { g_mutex.unlock(); }, &Node::in_child); });
+    std::scoped_lock const lock(g_mutex);
+    nodes().push_back(this);
+}
+
+void Node::forget_forks() noexcept {
+    std::scoped_lock const lock(g_mutex);
+    std::erase(nodes(), this);
+}
+
+void Node::become_copy() noexcept {
+    is_copy_ = true;
+    closed_.store(true, std::memory_order_release);
+    lock_.unlock();
+}
+
+}  // namespace mu
