@@ -1,4 +1,4 @@
-"""Data on their way in and out of replicated servers, by Redis's own tools: what docs/operations.md tells people to do."""
+"""Data on their way in and out of replicated servers, by Redis's own tools, as docs/operations.md tells people."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def test_a_plain_redis_data_are_brought_in(
     leader = servers.settle()
     servers.wait(lambda: not source.info("persistence")["aof_rewrite_in_progress"], PATIENCE, "It still writes")
     files = sorted((tmp_path / "appendonlydir").glob("*.aof"))  # the base before what came after it
-    told = redis_cli(servers.addresses[leader].port, "--pipe", stdin=b"".join(each.read_bytes() for each in files))
+    commands = b"".join(each.read_bytes() for each in files)
+    told = redis_cli(servers.addresses[leader].port, "--pipe", stdin=commands)
     assert "errors: 0" in told
     servers.settle()
     assert set(servers.digests().values()) == {source.execute_command("DEBUG", "DIGEST").decode()}
