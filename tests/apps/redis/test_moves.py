@@ -89,7 +89,7 @@ def test_the_last_one_that_has_the_data_gives_them_away(
 def test_a_plain_redis_data_are_brought_in(
     fresh: Callable[..., LocalRedis], plain: Callable[[], Any], tmp_path: Path
 ) -> None:
-    """A plain redis writes its data down as commands, and `redis-cli --pipe` gives them to the leader: the same data."""
+    """A plain redis writes its data down as commands; given to the leader by `redis-cli --pipe` they make the same."""
     source = plain()
     fill(source, seed=3)
     source.config_set("aof-use-rdb-preamble", "no")
