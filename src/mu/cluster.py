@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ LARGEST_LOG: Final = 1024**3
 FABRICS: Final = ("shm", "verbs")
 RDMA_MTUS: Final = (0, 256, 512, 1024, 2048, 4096)
 CORES: Final = ("auto", "shared", "dedicated")
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LARGEST_TUNING: Final = 10**17  # ns: three years; tuning.cpp has it, too
 THREADS_PER_REPLICA: Final = 2  # the two planes; each spins on a core of its own if cores are dedicated
 
 
@@ -100,8 +103,12 @@ class Cluster:
         object.__setattr__(self, "replicas", tuple(self.replicas))
         self._check_members()
         self._check_sizes()
-        if not self.name or not self.name.replace("-", "").replace("_", "").isalnum() or len(self.name) > 64:
-            raise ConfigError(f"name: {self.name!r} must be up to 64 letters, digits, '-' and '_'.")
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"name: {self.name!r} must be up to 64 letters (a to z), digits, '-' and '_'.")
+        if not self.directory or "\0" in self.directory:
+            raise ConfigError(f"directory: {self.directory!r} names no directory; the default is /dev/shm.")
+        if any(0xD800 <= ord(each) <= 0xDFFF for each in self.secret):
+            raise ConfigError("secret: it holds what is no text (half of a surrogate pair); spell it anew.")
         _one_of("fabric", self.fabric, FABRICS)
         _one_of("cores", self.cores, CORES)
         self._check_rdma()
@@ -176,21 +183,23 @@ class Cluster:
 
     def require_member(self, replica_id: int) -> int:
         """Returns the id, or raises UnknownReplica."""
+        if not is_whole(replica_id):
+            raise ConfigError(f"replica_id: {replica_id!r} should be a whole number, one of {list(self.replicas)}.")
         if replica_id not in self.replicas:
             raise UnknownReplica(replica_id, self.replicas)
         return replica_id
 
     def _check_type(self, key: str, value: object, default: object) -> None:
         if key == "replicas":
-            good = isinstance(value, list | tuple) and all(_is_int(each) for each in value)
+            good = isinstance(value, list | tuple) and all(is_whole(each) for each in value)
             wanted = "a list of ids, as in [1, 2, 3]"
         elif key == "tuning":
             good = isinstance(value, Mapping) and all(
-                isinstance(name, str) and _is_int(each) for name, each in value.items()
+                isinstance(name, str) and is_whole(each) for name, each in value.items()
             )
             wanted = "a table of whole numbers"
         elif isinstance(default, int):
-            good, wanted = _is_int(value), "a whole number"
+            good, wanted = is_whole(value), "a whole number"
         else:
             good, wanted = isinstance(value, str), "a text"
         if not good:
@@ -220,6 +229,10 @@ class Cluster:
             if not least <= getattr(self, key) < 2**31:
                 raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least} and below 2³¹.")
 
+        for name, value in self.tuning.items():
+            if not 0 <= value <= LARGEST_TUNING:
+                raise ConfigError(f"tuning: {name} = {value} must be from 0 to {LARGEST_TUNING}.")
+
     def _check_rdma(self) -> None:
         if self.rdma_mtu not in RDMA_MTUS:
             raise ConfigError(f"rdma_mtu: {self.rdma_mtu} is not one of {', '.join(map(str, RDMA_MTUS))}.")
@@ -237,7 +250,8 @@ def replica_id_from(environment: Mapping[str, str] | None = None) -> int | None:
     return None
 
 
-def _is_int(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether it is a number of type int; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -26,7 +26,7 @@ class Fifo:
         self._path = Path(path)
         self._actions = {"p": pause, "c": resume}
         self._made = self._make()
-        self._pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipe = self._open()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._listen, name="mu-fifo", daemon=True)
         self._thread.start()
@@ -35,12 +35,18 @@ class Fifo:
         try:
             os.mkfifo(self._path, 0o600)
         except FileExistsError:
-            if stat.S_ISFIFO(self._path.stat().st_mode):
+            if self._path.exists() and stat.S_ISFIFO(self._path.stat().st_mode):
                 return False
             raise ConfigError(f"fifo: {self._path} exists and is no pipe.") from None
         except OSError as error:
             raise ConfigError(f"fifo: {self._path} cannot be made: {error.strerror}.") from None
         return True
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigError(f"fifo: {self._path} cannot be opened: {error.strerror}.") from None
 
     def _listen(self) -> None:
         while True:

@@ -21,11 +21,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from mu._timeout import nanoseconds
 from mu.cluster import Cluster, replica_id_from
 from mu.errors import Closed, ConfigError, NoLeader
 from mu.fifo import Fifo
 from mu.session import Session
-from mu.state_machine import StateMachine, state_machine_named
+from mu.state_machine import StateMachine, require_state_machine, state_machine_named
 from mu.status import Status
 
 try:
@@ -150,7 +151,7 @@ class Replica:
             raise ConfigError(f"Which replica is this? Give replica_id or set MU_REPLICA_ID: {settled.replicas}.")
         settled.require_member(replica_id)
         machine = state_machine_named(state_machine) if isinstance(state_machine, str) else state_machine
-        return cls(settled, replica_id, machine)
+        return cls(settled, replica_id, None if machine is None else require_state_machine(machine))
 
     # --- Commands ---------------------------------------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class Replica:
             CommandFailed: `apply` raised.
             Closed: this replica was closed.
         """
-        return self._execute(command, self._timeout_ns if timeout is None else int(timeout * 1e9))
+        return self._execute(command, self._timeout_ns if timeout is None else nanoseconds(timeout))
 
     def execute_many(self, commands: Sequence[bytes], timeout: float | None = None) -> list[bytes]:
         """Like `execute` for commands in order, replicated in as few slots as possible; the replies in order.
@@ -171,7 +172,7 @@ class Replica:
         Raises as `execute` does. What says that nothing was proposed is of all of them; Indeterminate means that the
         first ones, how many is unknown, may have taken effect or may yet, and the others never.
         """
-        return self._execute_many(commands, self._timeout_ns if timeout is None else int(timeout * 1e9))
+        return self._execute_many(commands, self._timeout_ns if timeout is None else nanoseconds(timeout))
 
     def propose(self, command: bytes, timeout: float | None = None) -> int:
         """Decides a command without waiting for its execution; returns its offset in the log, in bytes.
@@ -179,11 +180,11 @@ class Replica:
         From here on no crash of a minority loses it (paper, section 4). Raises as `execute` does, but never
         CommandFailed.
         """
-        return self._propose(command, self._timeout_ns if timeout is None else int(timeout * 1e9))
+        return self._propose(command, self._timeout_ns if timeout is None else nanoseconds(timeout))
 
     def propose_many(self, commands: Sequence[bytes], timeout: float | None = None) -> int:
         """Like `propose` for commands in order; returns the last one's offset. Raises as `execute_many` does."""
-        return self._propose_many(commands, self._timeout_ns if timeout is None else int(timeout * 1e9))
+        return self._propose_many(commands, self._timeout_ns if timeout is None else nanoseconds(timeout))
 
     def read(self, function: Callable[[], T], timeout: float | None = None) -> T:
         """Calls `function` on a state that holds everything decided so far, and returns what it returns.
@@ -192,10 +193,11 @@ class Replica:
         only look, and not call this replica, for which it would wait. Raises NotLeader, NoMajority, Indeterminate
         (time was up; nothing was changed), Closed.
         """
-        return cast(T, self._read(function, self._timeout_ns if timeout is None else int(timeout * 1e9)))
+        return cast(T, self._read(function, self._timeout_ns if timeout is None else nanoseconds(timeout)))
 
     def session(self, client: int | None = None) -> Session:
         """A session of one client: its requests are applied once at most. `client`: 1 to 2**64 - 1; None: random."""
+        self._check_open()
         return Session(self._execute, self._timeout_ns, client, self.session_later)
 
     def session_execute(self, command: bytes, timeout_ns: int, client: int, number: int) -> bytes:
@@ -212,15 +214,18 @@ class Replica:
 
     def status(self) -> Status:
         """How this replica is, right now."""
+        self._check_open()
         return Status.from_native(self._node.status())
 
     def pause(self) -> None:
         """Stops the heartbeat: the others take this replica for dead, and it neither leads nor takes over."""
+        self._check_open()
         self._node.pause()
         log.info("replica %d is paused", self.replica_id)
 
     def resume(self) -> None:
         """Lets the heartbeat beat again; the replica may lead again."""
+        self._check_open()
         self._node.resume()
         log.info("replica %d goes on", self.replica_id)
 
@@ -233,6 +238,8 @@ class Replica:
 
         def known() -> int:
             status = self.status()
+            if status.failure:
+                raise Closed(f"This replica stopped by itself: {status.failure}")
             return status.leader if status.leads or status.leader != self.replica_id else 0
 
         return self._wait(known, timeout, "No leader was known")
@@ -243,12 +250,13 @@ class Replica:
         Raises:
             NoLeader: not within the timeout.
         """
-        nanoseconds = self._timeout_ns if timeout is None else int(timeout * 1e9)
-        if not self._node.wait_until_leading(nanoseconds):
-            raise NoLeader(f"Replica {self.replica_id} did not become the leader within {nanoseconds / 1e9:g} s")
+        self._check_open()
+        timeout_ns = self._timeout_ns if timeout is None else nanoseconds(timeout)
+        if not self._node.wait_until_leading(timeout_ns):
+            raise NoLeader(f"Replica {self.replica_id} did not become the leader within {timeout_ns / 1e9:g} s")
 
     def _wait(self, look: Callable[[], T], timeout: float | None, otherwise: str) -> T:
-        seconds = self._timeout_ns / 1e9 if timeout is None else timeout
+        seconds = (self._timeout_ns if timeout is None else nanoseconds(timeout)) / 1e9
         deadline = time.monotonic() + seconds
         pause = FIRST_PAUSE
         while not (found := look()):
@@ -257,6 +265,11 @@ class Replica:
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         return found
+
+    def _check_open(self) -> None:
+        """Of what does not ask the node, which knows by itself."""
+        if self._closed:
+            raise Closed(f"Replica {self.replica_id} is closed")
 
     @property
     def native(self) -> _core.Node:
@@ -313,8 +326,7 @@ class Replica:
         return await self._later(self.read, function, timeout)
 
     def _later(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        if self._closed:
-            raise Closed(f"Replica {self.replica_id} is closed")
+        self._check_open()
         if self._worker is None:
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"mu-async-{self.replica_id}")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()

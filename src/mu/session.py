@@ -18,6 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
+from mu._timeout import nanoseconds
 from mu.errors import CommandFailed, ConfigError, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
 
 AGAIN: Final = 1 << 63
@@ -99,20 +100,22 @@ class Session:
             NotLeader, NoMajority, LogFull, TooLarge: it was not proposed; the session is as before.
             CommandFailed, SessionExpired, Closed: as they say.
         """
+        timeout_ns = self._nanoseconds(timeout)
         with self._alone():
             self._begin(command)
             try:
-                return self._send(command, timeout)
+                return self._send(command, timeout_ns)
             except NOT_PROPOSED:
                 self._doubt = None
                 raise
 
     async def aexecute(self, command: bytes, timeout: float | None = None) -> bytes:
         """`execute` for asyncio. Cancelled at any moment, the request is in doubt: `aretry` has its reply."""
+        timeout_ns = self._nanoseconds(timeout)
         with self._alone():
             self._begin(command)
             try:
-                return await self._asend(command, timeout)
+                return await self._asend(command, timeout_ns)
             except NOT_PROPOSED:
                 self._doubt = None
                 raise
@@ -122,16 +125,18 @@ class Session:
 
         Raises as `execute` does; the request stays in doubt until it is answered. ValueError if none is.
         """
+        timeout_ns = self._nanoseconds(timeout)
         with self._alone():
-            return self._send(self._in_doubt(), timeout, again=AGAIN)
+            return self._send(self._in_doubt(), timeout_ns, again=AGAIN)
 
     async def aretry(self, timeout: float | None = None) -> bytes:
         """`retry` for asyncio.
 
         After a cancelled call that was being sent it waits for the end of that, which its own timeout bounds.
         """
+        timeout_ns = self._nanoseconds(timeout)
         with self._alone():
-            return await self._asend(self._in_doubt(), timeout, again=AGAIN)
+            return await self._asend(self._in_doubt(), timeout_ns, again=AGAIN)
 
     def move(self, replica: TakesSessions) -> None:
         """Sends what follows to another replica of the same cluster."""
@@ -150,6 +155,8 @@ class Session:
     def _begin(self, command: bytes) -> None:
         if self._doubt is not None:
             raise InDoubt(f"Request {self.number} of this session is in doubt.")
+        if not isinstance(command, bytes):
+            raise TypeError(f"A command must be bytes, not {type(command).__name__}; nothing was proposed.")
         self._doubt = command
 
     def _in_doubt(self) -> bytes:
@@ -157,8 +164,10 @@ class Session:
             raise ValueError("Nothing is in doubt: every request of this session is settled.")
         return self._doubt
 
-    def _send(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
-        timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)
+    def _nanoseconds(self, timeout: float | None) -> int:
+        return self._timeout_ns if timeout is None else nanoseconds(timeout)
+
+    def _send(self, command: bytes, timeout_ns: int, again: int = 0) -> bytes:
         try:
             with self._sending:
                 reply = self._execute(command, timeout_ns, self.client, self.number | again)
@@ -168,8 +177,7 @@ class Session:
         self._settle()
         return reply
 
-    async def _asend(self, command: bytes, timeout: float | None, again: int = 0) -> bytes:
-        timeout_ns = self._timeout_ns if timeout is None else int(timeout * 1e9)
+    async def _asend(self, command: bytes, timeout_ns: int, again: int = 0) -> bytes:
         execute, number, mine = self._execute, self.number | again, object()
 
         def call() -> bytes:

@@ -79,7 +79,7 @@ def state_machine_named(spec: str) -> StateMachine:
         ConfigError: there is no such thing, or what it makes is no StateMachine.
     """
     module_name, colon, path = spec.partition(":")
-    if not colon or not path:
+    if not colon or not path or not module_name:
         raise ConfigError(f"state machine: {spec!r} should be module:Class, as in mu:Counter.")
     try:
         found: Any = importlib.import_module(module_name)
@@ -87,10 +87,33 @@ def state_machine_named(spec: str) -> StateMachine:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"state machine: {spec!r} cannot be found: {error}.") from None
-    machine = cast(Callable[[], object], found)()
-    if not isinstance(machine, StateMachine):
-        raise ConfigError(f"state machine: {spec!r} makes a {type(machine).__name__} without apply, snapshot, restore.")
-    return machine
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"state machine: {spec!r} cannot be imported: {_told(error)}.") from error
+    if not callable(found):
+        raise ConfigError(f"state machine: {spec!r} is a {type(found).__name__}, which cannot be called to make one.")
+    try:
+        machine = found()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"state machine: {spec!r} makes none: {_told(error)}.") from error
+    return require_state_machine(machine)
+
+
+def require_state_machine(machine: object) -> StateMachine:
+    """Returns what looks like a state machine.
+
+    Raises:
+        ConfigError: it lacks a method, or is a class where one of its objects belongs.
+    """
+    if isinstance(machine, type):
+        raise ConfigError(f"state machine: the class {machine.__name__} was given; give an instance of it.")
+    missing = [each for each in ("apply", "snapshot", "restore") if not callable(getattr(machine, each, None))]
+    if missing:
+        raise ConfigError(f"state machine: {type(machine).__name__} has no {', '.join(missing)}.")
+    return cast(StateMachine, machine)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def name_of_state_machine(factory: Callable[[], StateMachine] | str | None) -> str | None:

@@ -29,6 +29,7 @@ class World:
         self.lost_answers = 0
         """so many calls are applied, and then raise Indeterminate"""
         self.notice = ""
+        self.failure = ""
         self.gate = threading.Event()
         """while it is clear, calls wait"""
         self.gate.set()
@@ -138,5 +139,6 @@ class FakeNode:
             "scores": {2: 15},
             "alive": [1, 2, 3],
             "paused": self.paused,
+            "failure": self.world.failure,
             "a_key_of_the_future": 1,
         }

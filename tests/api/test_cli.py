@@ -80,6 +80,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["bench", "latency", "--fabric", "smh"], "Did you mean 'shm'?"),
         (["bench", "latency", "--log-bytes", "100"], "power of two"),
         (["bench", "failover", "--fault", "explode"], "not one of kill, stop, pause"),
+        (["bench", "failover", "--payload", "200000"], "200,000 bytes"),
+        (["bench", "steady", "--json", "/no-such-directory/f"], "there is no directory /no-such-directory"),
+        (["sim", "--json", "/dev"], "is a directory"),
+        (["fabrics", "--json", "/no-such-directory/f"], "there is no directory"),
+        (["redis", "bench", "gets", "--json", "/no-such-directory/f"], "there is no directory"),
+        (["redis", "bench", "gets", "127.0.0.1", "1"], "No server answers at 127.0.0.1:1: Connection refused"),
+        (["redis", "bench", "gets", "127.0.0.1", "1", "--clients", "2"], "No server answers"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -95,7 +102,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["pause"], ["pause", "one"], ["no-such-command"], ["bench", "latency", "--count", "0"], ["demo", "--what"]],
+    [
+        ["pause"],
+        ["pause", "one"],
+        ["no-such-command"],
+        ["bench", "latency", "--count", "0"],
+        ["redis", "bench", "--rounds", "0"],
+        ["redis", "bench", "--key-size", "0"],
+        ["demo", "--what"],
+    ],
 )
 def test_a_wrong_command_line_is_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]

@@ -189,7 +189,7 @@ def test_a_state_machine_may_be_named() -> None:
         ("mu", "should be module:Class"),
         ("mu:Nothing", "cannot be found"),
         ("nowhere:X", "cannot be found"),
-        ("builtins:int", "without apply"),
+        ("builtins:int", "has no apply"),
     ],
 )
 def test_a_bad_name_of_a_state_machine_is_refused(world: World, name: str, said: str) -> None:

@@ -17,8 +17,8 @@ TEST_CASE("Settings are tuned by their names, several at once") {
 }
 
 TEST_CASE("What is no setting, or no time, is refused by its name") {
-    for (char const* const wrong :
-         {"stale=1", "stale_limit", "stale_limit=", "stale_limit=1ms", "stale_limit=-1", "="}) {
+    for (char const* const wrong : {"stale=1", "stale_limit", "stale_limit=", "stale_limit=1ms", "stale_limit=-1",
+                                    "stale_limit=9000000000000000000", "="}) {
         Settings settings;
         CHECK_THROWS_AS(tune(settings, wrong), std::invalid_argument);
     }

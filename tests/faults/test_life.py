@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,10 +136,26 @@ def test_an_interrupted_command_leaves_nothing(
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_bench_that_is_ended_removes_its_cluster(number: signal.Signals) -> None:
+    """However politely a command is ended, the replicas that it started go with it, and their directory."""
+    command = [sys.executable, "-c", "import mu.cli; mu.cli.main()", "bench", "idle", "--seconds", "3600"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        mine = f"mu-local-{process.pid}-*"
+        wait_for(lambda: [*Path("/dev/shm").glob(f"{mine}/mu.*.3")])
+        process.send_signal(number)
+        process.wait(PATIENCE)
+        assert [*Path("/dev/shm").glob(mine)] == []
+
+
 def wait_for_segment(segment: Path) -> None:
+    wait_for(segment.exists)
+
+
+def wait_for(look: Callable[[], object]) -> None:
     over = threading.Event()
     for _ in range(int(PATIENCE / 0.001)):
-        if segment.exists():
+        if look():
             return
         over.wait(0.001)
     raise AssertionError("the replica did not start")

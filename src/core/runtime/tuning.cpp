@@ -14,7 +14,8 @@ struct Field {
     bool of_medium = true;  // grows with how long an operation takes
 };
 
-constexpr int kSlower = 20;  // a soft device's time limits
+constexpr Nanoseconds kLongest = 100'000'000'000'000'000;  // three years: also when it is added to the time of day
+constexpr int kSlower = 20;                                // a soft device's time limits
 
 constexpr Field kFields[] = {
     {"heartbeat_period", &Settings::heartbeat_period},
@@ -52,7 +53,7 @@ std::string known() {
 void tune(Settings& settings, std::string_view name, Nanoseconds value) {
     for (Field const& field : kFields) {
         if (field.name == name) {
-            if (value < 0) {
+            if (value < 0 || value > kLongest) {
                 refuse("does not take " + std::to_string(value) + " for " + std::string(name));
             }
             settings.*field.member = value;

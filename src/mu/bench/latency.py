@@ -39,9 +39,14 @@ class Latencies:
     floor: array[int] = field(default_factory=lambda: array("q"))
     leader_changes: int = 0
 
+    @staticmethod
+    def dump_name(payload: int, outstanding: int) -> str:
+        """The file of `dump`, as the paper's artifact names it."""
+        return f"dump-st-{payload}-{outstanding}.txt"
+
     def dump(self, directory: Path, payload: int, outstanding: int) -> Path:
-        """Writes the native ones, one a line, to the file that the paper's artifact names so."""
-        path = directory / f"dump-st-{payload}-{outstanding}.txt"
+        """Writes the native ones, one a line."""
+        path = directory / self.dump_name(payload, outstanding)
         path.write_text("".join(f"{each}\n" for each in self.native), encoding="ascii")
         return path
 

@@ -9,7 +9,7 @@ import typer
 
 from mu import bench
 from mu.cli import rdma
-from mu.cli.show import console, duration, progress_bar, quantile_table, say, write_json
+from mu.cli.show import JsonFile, console, duration, progress_bar, quantile_table, require_writable, say, write_json
 from mu.cli.watch import ClusterFile
 from mu.errors import ConfigError
 
@@ -28,7 +28,6 @@ RdmaDevice = Annotated[
     str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  [the first active one]")
 ]
 LogBytes = Annotated[int, typer.Option(help="Bytes of the log; a power of two.")]
-JsonFile = Annotated[str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")]
 
 ONE_MIB = 1024 * 1024
 
@@ -52,6 +51,8 @@ def latency(
 
     Examples: mu bench latency; mu bench latency --payload 4096 --count 200000 --json result.json
     """
+    if dump:
+        require_writable(bench.Latencies.dump_name(payload, outstanding))
     with progress_bar("latency") as progress:
         result, samples = bench.measure_latency(
             replicas=replicas,

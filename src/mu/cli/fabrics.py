@@ -11,16 +11,14 @@ from rich.table import Table
 
 from mu import fabric
 from mu.cli import rdma
-from mu.cli.show import console, say, write_json
+from mu.cli.show import JsonFile, console, say, write_json
 from mu.cli.watch import ClusterFile
 from mu.errors import ConfigError
 from mu.registry import PORT, Registry
 
 
 def fabrics(
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")
-    ] = None,
+    json_file: JsonFile = None,
     cluster: ClusterFile = None,
     replica_id: rdma.Id = None,
     rdma_device: rdma.Device = None,

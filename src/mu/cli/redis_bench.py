@@ -23,7 +23,7 @@ from mu.apps.redis.bench import (
     write_histogram,
     write_latencies,
 )
-from mu.cli.show import console, say, write_json
+from mu.cli.show import JsonFile, console, require_writable, say, write_json
 from mu.errors import ConfigError
 
 LATENCIES = Path("redis-cli.txt")  # as the artifact names it
@@ -34,12 +34,12 @@ def bench(
     kind: Annotated[str, typer.Argument(help="puts, gets, mixed or failover.")] = "puts",
     host: Annotated[str, typer.Argument(help="A leader's; none: three servers are started here.")] = "",
     port: Annotated[int, typer.Argument(help="The same.")] = 6379,
-    key_size: Annotated[int, typer.Option(help="Bytes.")] = 16,
-    value_size: Annotated[int, typer.Option(help="Bytes.")] = 32,
-    count: Annotated[int, typer.Option(help="Requests of each server.")] = 50_000,
-    rounds: Annotated[int, typer.Option(help="Turns that the servers take.")] = 10,
-    clients: Annotated[int, typer.Option(help="More than one: throughput, by redis-benchmark.")] = 1,
-    pipeline: Annotated[int, typer.Option(help="Requests that a client sends at a time.")] = 1,
+    key_size: Annotated[int, typer.Option(min=1, help="Bytes.")] = 16,
+    value_size: Annotated[int, typer.Option(min=1, help="Bytes.")] = 32,
+    count: Annotated[int, typer.Option(min=1, help="Requests of each server.")] = 50_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that the servers take.")] = 10,
+    clients: Annotated[int, typer.Option(min=1, help="More than one: throughput, by redis-benchmark.")] = 1,
+    pipeline: Annotated[int, typer.Option(min=1, help="Requests that a client sends at a time.")] = 1,
     baseline: Annotated[bool, typer.Option("--baseline", help="A plain redis-server in the same run.")] = False,
     wait: Annotated[
         bool,
@@ -49,7 +49,7 @@ def bench(
         int, typer.Option(min=0, help="As the baseline one with so many replicas of its own, without waiting for them.")
     ] = 0,
     binary: Annotated[str, typer.Option("--server-binary", metavar="PROGRAM")] = "redis-server",
-    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="- for standard output.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measures puts, gets or both: one client's latencies, or many clients' throughput.
 
@@ -57,6 +57,8 @@ def bench(
 
     Examples: mu redis bench puts --baseline; mu redis bench gets 127.0.0.1 6379; mu redis bench puts --clients 50
     """
+    for written in (LATENCIES, HISTOGRAM):
+        require_writable(str(written))
     many = clients > 1 or pipeline > 1
     if kind == "failover":
         if host or many or baseline or wait or baseline_replicas:

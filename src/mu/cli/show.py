@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from mu.errors import ConfigError
 
 console = Console()
 errors = Console(stderr=True)
@@ -48,6 +52,30 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task(label, total=1.0)
         yield lambda done: progress.update(task, completed=done)
+
+
+def require_writable(target: str | None) -> str | None:
+    """A file that a result is to be written to: looked at before anything is measured. "-" is standard output.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if target is None or target == "-":
+        return target
+    path = Path(target)
+    if path.is_dir():
+        raise ConfigError(f"{target} is a directory; name a file in it. Nothing was begun.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{target} cannot be written: there is no directory {path.parent}. Nothing was begun.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"{target} cannot be written: permission denied. Nothing was begun.")
+    return target
+
+
+JsonFile = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result there; - prints it.", callback=require_writable),
+]
 
 
 def write_json(result: Mapping[str, Any], target: str) -> None:

@@ -11,11 +11,10 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from mu.cli.show import console, errors, progress_bar, say, write_json
+from mu.cli.show import JsonFile, console, errors, progress_bar, say, write_json
 from mu.testing.sim_walk import Violation, Walked, together, walk_seeds
 
 FRESH_BITS: Final = 48
-JsonFile = Annotated[str | None, typer.Option("--json", metavar="F", help="Write the result there; - prints it.")]
 
 
 def sim(

@@ -17,7 +17,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mu.errors import Closed, Indeterminate, MuError, NotLeader, NotProposed
+from mu.errors import Closed, ConfigError, Indeterminate, MuError, NotLeader, NotProposed
 from mu.testing.ledger import numbered
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOOK_NS: Final = 20_000_000  # how long a follower sleeps before it looks whether it should stop; leading wakes it
 REFUSED_PAUSE: Final = 200e-6  # seconds to wait when the log is full or the majority is lost
+SMALLEST_COMMAND: Final = 16  # bytes: its client and its number
 SAMPLES: Final = 1 << 16  # the latest latencies, per load
 MOST_INDETERMINATE: Final = 4096
 
@@ -50,13 +51,20 @@ class LoadSpec:
     """What a load does."""
 
     size: int = 64
-    """of a command, in bytes, at least 16"""
+    """of a command, in bytes, at least SMALLEST_COMMAND"""
     rate: float = 0.0
     """commands a second; 0: one after the other, as fast as they are answered"""
     execute: bool = False
     """wait for the reply of each; else for the decision only"""
     timeout: float = 1.0
     """of one command, in seconds"""
+
+    def __post_init__(self) -> None:
+        """Validates."""
+        if self.size < SMALLEST_COMMAND:
+            raise ConfigError(
+                f"size: {self.size} bytes are too few for a command's number: at least {SMALLEST_COMMAND}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,19 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from mu import _core
-from mu.cluster import Cluster
-from mu.errors import ConfigError, Indeterminate, LogFull, MuError, NoLeader, NoMajority, NotLeader, ReplicaDown
+from mu._timeout import nanoseconds
+from mu.cluster import LARGEST_ID, Cluster, is_whole
+from mu.errors import (
+    ConfigError,
+    Indeterminate,
+    LogFull,
+    MuError,
+    NoLeader,
+    NoMajority,
+    NotLeader,
+    ReplicaDown,
+    TooLarge,
+)
 from mu.private_directory import PrivateDirectory
 from mu.registry import Registry
 from mu.session import Session
@@ -69,6 +80,8 @@ class LocalCluster:
         Raises:
             ConfigError: something in the description is wrong.
         """
+        if not is_whole(n) or not 1 <= n <= LARGEST_ID:
+            raise ConfigError(f"n: {n!r} should be a whole number from 1 to {LARGEST_ID}.")
         self._state_machine = name_of_state_machine(state_machine)
         name = f"local-{os.getpid()}-{secrets.token_hex(4)}"
         self.cluster = Cluster(**{"name": name, "replicas": tuple(range(1, n + 1)), **options})
@@ -333,8 +346,15 @@ class LocalCluster:
         return await asyncio.to_thread(call)
 
     def load(self, spec: LoadSpec | None = None, replicas: Sequence[int] | None = None) -> Load:
-        """Numbered commands from inside the replicas named (None: all that run), while they lead."""
-        return Load(self, LoadSpec() if spec is None else spec, self.running if replicas is None else replicas)
+        """Numbered commands from inside the replicas named (None: all that run), while they lead.
+
+        Raises:
+            TooLarge: such a command would fit no slot.
+        """
+        spec = LoadSpec() if spec is None else spec
+        if spec.size > (most := _core.max_command(self.cluster.log_bytes)):
+            raise TooLarge(spec.size, most)
+        return Load(self, spec, self.running if replicas is None else replicas)
 
     # --- Inside -----------------------------------------------------------------------------------------------
 
@@ -360,7 +380,7 @@ class LocalCluster:
             time.sleep(RETRY_PAUSE)
 
     def _seconds(self, timeout: float | None) -> float:
-        return self.cluster.timeout_ms / 1000 if timeout is None else timeout
+        return self.cluster.timeout_ms / 1000 if timeout is None else nanoseconds(timeout) / 1e9
 
     def _child(self, replica_id: int) -> Child:
         child = self._children.get(self.cluster.require_member(replica_id))

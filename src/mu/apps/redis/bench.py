@@ -39,6 +39,7 @@ KEY_BYTES: Final = 16  # of redis-benchmark's keys
 KEYS: Final = 1000  # different ones
 WARM_UP: Final = 200  # requests
 START_TIMEOUT: Final = 10.0  # seconds
+CONNECT_TIMEOUT: Final = 10.0  # seconds
 LEADS: Final = re.compile(r"^\d+:\w (\d+ \w+ \d+ [\d:.]+) .*replica \d+ leads$", re.MULTILINE)  # in redis's log
 LOG_TICK: Final = 0.001  # seconds
 SVG_BARS: Final = 60
@@ -76,11 +77,22 @@ def _encode(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(each), each) for each in words)
 
 
+def _connection(address: Address) -> socket.socket:
+    try:
+        found = socket.create_connection((address.host, address.port), timeout=CONNECT_TIMEOUT)
+    except OSError as error:
+        raise MuError(
+            f"No server answers at {address}: {error.strerror or error}. Start one (`mu redis up`)."
+        ) from None
+    found.settimeout(None)
+    return found
+
+
 class OneClient:
     """A connection that asks, waits for the answer, and notes how long that took."""
 
     def __init__(self, address: Address, load: Load) -> None:
-        self._socket = socket.create_connection((address.host, address.port))
+        self._socket = _connection(address)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._load = load
         self._requests = load.requests()
@@ -91,13 +103,16 @@ class OneClient:
         self.run(WARM_UP)
 
     def _ask(self, request: bytes, lines: int) -> None:
-        self._socket.sendall(request)
-        answer = self._socket.recv(65536)
-        while answer.count(b"\r\n") < lines and not answer.startswith(MISSED):
-            more = self._socket.recv(65536)
-            if not more:
-                raise MuError("The server has closed the connection; its log says why.")
-            answer += more
+        try:
+            self._socket.sendall(request)
+            answer = self._socket.recv(65536)
+            while answer.count(b"\r\n") < lines and not answer.startswith(MISSED):
+                more = self._socket.recv(65536)
+                if not more:
+                    raise MuError("The server has closed the connection; its log says why.")
+                answer += more
+        except OSError as error:
+            raise MuError(f"The connection to the server broke: {error.strerror or error}; its log says why.") from None
         if answer.startswith(MISSED) or not answer:
             raise MuError(f"The server answered: {answer.decode(errors='replace').strip() or 'nothing'}")
 
@@ -132,14 +147,15 @@ def throughput(address: Address, load: Load, clients: int, pipeline: int, reques
     program = shutil.which("redis-benchmark")
     if program is None:
         raise CannotStart("There is no redis-benchmark: install redis-tools.")
+    _connection(address).close()  # redis-benchmark would try for ever
     command = [program, "-h", address.host, "-p", str(address.port), "-c", str(clients), "-P", str(pipeline)]
     command += ["-n", str(requests), "-d", str(load.value_size), "-r", str(KEYS), "--csv", "-t"]
-    done = subprocess.run(
-        [*command, "get" if load.kind == "gets" else "set"], capture_output=True, text=True, check=True
-    )
+    command.append("get" if load.kind == "gets" else "set")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [row for row in csv.DictReader(done.stdout.splitlines()) if row.get("rps")]
     if not rows:
-        raise MuError(f"redis-benchmark said: {done.stdout}{done.stderr}")
+        said = (done.stdout + done.stderr).strip() or f"nothing, and ended with {done.returncode}"
+        raise MuError(f"redis-benchmark said: {said.splitlines()[0]}")
     last = rows[-1]
     return Report(float(last["rps"]), float(last["p50_latency_ms"]) * 1000, float(last["p99_latency_ms"]) * 1000)
 
