@@ -12,16 +12,19 @@ import mu
 
 # Signals itself from inside apply, so that every run strikes there.
 PROGRAM = """
-import os, signal, sys, threading
+import os, signal, sys, time
 import mu
 
 class Struck(mu.Counter):
     def apply(self, command):
         self.half = True
-        for _ in range({signals}):
-            os.kill(os.getpid(), signal.{name})
-        for _ in range(1000):
+        os.kill(os.getpid(), signal.{name})
+        ends = time.monotonic() + {seconds}
+        while time.monotonic() < ends:
             pass  # a handler runs between two steps of Python's
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(1000):
+            pass
         self.half = False
         return super().apply(command)
 
@@ -49,8 +52,8 @@ CALLS = {
 }
 
 
-def run(directory: Path, call: str, name: str, signals: int = 1) -> list[str]:
-    program = PROGRAM.format(call=CALLS[call], name=name, signals=signals)
+def run(directory: Path, call: str, name: str, seconds: float = 0) -> list[str]:
+    program = PROGRAM.format(call=CALLS[call], name=name, seconds=seconds)
     command = [sys.executable, "-c", program, str(directory)]
     return subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("|")
 
@@ -62,9 +65,9 @@ def test_a_signal_inside_apply_comes_after_it(tmp_path: Path, call: str, name: s
     assert run(tmp_path, call, name) == [raised, "False", "1", ""]
 
 
-def test_a_second_signal_goes_through(tmp_path: Path) -> None:
+def test_a_signal_a_second_later_goes_through(tmp_path: Path) -> None:
     """An apply that never ends can be interrupted: then the replica says by what, and stops."""
-    struck, half, value, failure = run(tmp_path, "execute", "SIGINT", signals=2)
+    struck, half, value, failure = run(tmp_path, "execute", "SIGINT", seconds=1.5)
     assert "KeyboardInterrupt" in struck
     assert (half, value) == ("True", "0")
     assert "interrupted inside apply" in failure
@@ -105,3 +108,50 @@ def test_ctrl_c_ends_waiting_for_leadership(tmp_path: Path) -> None:
     """Whoever waits for an hour to lead can be interrupted before it is over."""
     command = [sys.executable, "-c", WAITS, str(tmp_path)]
     assert subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True).stdout == "interrupted\n"
+
+
+TICKS = """
+import signal, sys, mu
+
+class Tick(BaseException): ...
+class Watched(mu.Counter):
+    begun = 0
+    def apply(self, command):
+        self.begun += 1
+        return super().apply(command)
+
+hits, armed = 0, False
+def tick(*_):
+    global hits, armed
+    if armed:
+        hits, armed = hits + 1, False
+        raise Tick
+signal.signal(signal.SIGALRM, tick)
+
+def calls():
+    global armed
+    armed = True
+    while True:
+        replica.execute(b"1", 30)
+        replica.execute_many([b"1", b"1"], 30)
+        replica.propose(b"1", 30)
+        replica.read(int, 30)
+        replica.status()
+
+with mu.Replica.open(replicas=(1,), replica_id=1, directory=sys.argv[1], state_machine=Watched()) as replica:
+    replica.wait_until_leader(30)
+    signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+    while hits < 3000:
+        try:
+            calls()
+        except Tick:
+            pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(replica.state_machine.begun - replica.state_machine.value, replica.status().failure)
+"""
+
+
+def test_of_thousands_of_signals_none_strikes_inside_apply(tmp_path: Path) -> None:
+    """Wherever in a call, or between calls, a handler raises: every command that was begun is applied as a whole."""
+    command = [sys.executable, "-c", TICKS, str(tmp_path)]
+    assert subprocess.run(command, timeout=120, check=True, stdout=subprocess.PIPE, text=True).stdout.split() == ["0"]

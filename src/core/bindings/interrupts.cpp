@@ -10,6 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "protocol/settings.hpp"
+#include "runtime/clock.hpp"
+
 namespace mu::bindings {
 namespace {
 
@@ -21,6 +24,9 @@ constinit std::array<struct sigaction, kSignals.size()> g_before{};
 // Both are the main thread's, and its handlers': who else gets a signal does not touch them.
 constinit std::atomic<bool> g_holds = false;
 constinit std::atomic<std::uint32_t> g_put_off = 0;  // a bit for each of kSignals
+constinit std::atomic<Nanoseconds> g_first_at = 0;   // when the first of them came
+
+constexpr Nanoseconds kPatience = kSecond;
 
 bool is_main_thread() noexcept {
     static constinit thread_local int t_is_main = -1;
@@ -40,12 +46,22 @@ std::size_t index_of(int number) noexcept {
 
 void on_signal(int number, siginfo_t* info, void* context) {
     std::size_t const index = index_of(number);
-    if (gettid() == getpid() && g_holds.load(std::memory_order_relaxed)) {
-        std::uint32_t const put_off = g_put_off.load(std::memory_order_relaxed) ^ 1U << index;
-        g_put_off.store(put_off, std::memory_order_relaxed);
-        if ((put_off >> index & 1U) != 0) {
+    bool const holds = g_holds.load(std::memory_order_relaxed);
+    if (holds && gettid() != getpid()) {
+        tgkill(getpid(), getpid(), number);  // while one is pending in the main thread, the next one goes to any other
+        return;
+    }
+    if (holds) {
+        std::uint32_t const put_off = g_put_off.load(std::memory_order_relaxed);
+        Nanoseconds const now = monotonic_now();
+        if (put_off == 0) {
+            g_first_at.store(now, std::memory_order_relaxed);
+        }
+        if (now - g_first_at.load(std::memory_order_relaxed) < kPatience) {
+            g_put_off.store(put_off | 1U << index, std::memory_order_relaxed);
             return;
         }
+        g_put_off.store(put_off & ~(1U << index), std::memory_order_relaxed);
     }
     struct sigaction const& handler = g_before[index];
     if ((handler.sa_flags & SA_SIGINFO) != 0) {

@@ -2,8 +2,8 @@
 // signal's handler there between any two steps of its code; if that raises (Ctrl-C: KeyboardInterrupt), the command is
 // applied in part, and the replica has to stop.
 //
-// Invariant: nothing is lost. A signal that was put off is raised again when the call ends; a second one goes through at
-// once, for apply may never end.
+// Invariant: nothing is lost. A signal that was put off is raised again when the call ends. One that comes a second after
+// the first goes through at once, for apply may never end.
 #pragma once
 
 namespace mu::bindings {

@@ -214,7 +214,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
     raise_unless_ok(*node_, outcome, ReplyStatus::ok, {}, 0);
     struct End {
         Node& node;
-        ~End() { node.end_exclusive_read(); }
+        ~End() { node.let_go(); }  // not to apply what others have left: signals are not put off here
     } const end{*node_};
     PyMachine::Inside const inside;
     return function();

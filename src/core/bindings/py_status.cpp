@@ -80,7 +80,7 @@ nb::dict PyNode::status() {
     status["propose_p99_ns"] = latencies.p99;
     status["failure"] = node_->failure();
     status["pid"] = static_cast<std::int64_t>(getpid());
-    node_->release();
+    node_->let_go();
     return status;
 }
 

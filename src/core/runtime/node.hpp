@@ -100,6 +100,8 @@ public:
     // For whoever measures: the plane itself, held by the caller.
     void hold() { lock_.lock(); }
     void release();
+    // The same for whoever must not execute anything now: what has been left behind waits for the next holder.
+    void let_go() noexcept { lock_.unlock(); }
     // While a propose finds no room: steps the plane, gives way. False once this replica leads no longer.
     [[nodiscard]] bool step_while_held();
     [[nodiscard]] Replica& replica() noexcept { return replica_; }
