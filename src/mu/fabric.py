@@ -11,7 +11,7 @@ from typing import Any
 
 from mu import _core
 from mu.cluster import ANY_PORT, Cluster, RdmaPort
-from mu.errors import ReplicaDown
+from mu.errors import PermissionRefused, ReplicaDown
 from mu.private_directory import abandoned, places, remove_directory
 
 
@@ -112,9 +112,16 @@ def permission_times(rdma: RdmaPort, log_bytes: int, rounds: int) -> dict[str, l
 
 
 def peek(cluster: Cluster, replica_id: int) -> Glimpse | None:
-    """What a replica publishes; None if it has no segment here (it does not run, or elsewhere)."""
+    """What a replica publishes; None if it has no segment here (it does not run, or elsewhere).
+
+    Raises:
+        PermissionRefused: it has one, of another user.
+    """
     values = _core.peek(cluster.directory, cluster.name, cluster.require_member(replica_id))
-    return None if values is None else Glimpse.from_native(values)
+    if values is None:
+        _require_access(cluster, replica_id)
+        return None
+    return Glimpse.from_native(values)
 
 
 def pause(cluster: Cluster, replica_id: int) -> None:
@@ -129,7 +136,14 @@ def resume(cluster: Cluster, replica_id: int) -> None:
 
 def _ask(cluster: Cluster, replica_id: int, *, paused: bool) -> None:
     if not _core.ask_pause(cluster.directory, cluster.name, cluster.require_member(replica_id), paused):
+        _require_access(cluster, replica_id)
         raise ReplicaDown(f"Replica {replica_id} of cluster {cluster.name!r} does not run on this machine")
+
+
+def _require_access(cluster: Cluster, replica_id: int) -> None:
+    segment = Path(cluster.directory) / f"mu.{cluster.name}.{replica_id}"
+    if segment.exists() and not os.access(segment, os.R_OK | os.W_OK):
+        raise PermissionRefused(f"Replica {replica_id} of cluster {cluster.name!r} is another user's: {segment}")
 
 
 def clean(directory: str, name: str = "") -> list[str]:

@@ -234,3 +234,15 @@ def test_a_cluster_file_is_used(
     assert run(monkeypatch, "pause", "3", "--cluster", str(tmp_path / "c.toml")) == 2
     assert "1, 2, 7" in capfd.readouterr().err
     assert fabric.paused == []
+
+
+@pytest.mark.parametrize("command", [["status"], ["pause", "3"], ["resume", "3"]])
+def test_another_users_replica_is_told_from_none(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    """A segment that this user may not open is named, not taken for a replica that does not run."""
+    (tmp_path / "mu.mu.3").touch()
+    monkeypatch.setenv("MU_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("mu.fabric.os.access", lambda *_: False)  # whoever runs this test may be root
+    assert run(monkeypatch, *command) == 2
+    assert "is another user's" in capfd.readouterr().err
