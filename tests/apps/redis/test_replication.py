@@ -71,6 +71,24 @@ def test_followers_refuse_writes(trio: LocalRedis) -> None:
                 trio.client(each).set("a", 1)
 
 
+def test_a_watched_key_that_changed_ends_the_transaction(trio: LocalRedis) -> None:
+    """WATCH holds under the log: a transaction whose key another client has changed changes nothing, anywhere."""
+    mine, other = trio.connect(trio.leader()), trio.connect(trio.leader())
+    with mine.pipeline() as transaction:
+        transaction.watch("watched")
+        other.set("watched", "theirs")
+        transaction.multi()
+        transaction.set("watched", "mine")
+        with pytest.raises(redis.WatchError):
+            transaction.execute()
+        transaction.watch("watched")
+        transaction.multi()
+        transaction.append("watched", "+mine")
+        assert transaction.execute() == [len("theirs+mine")]
+    same_everywhere(trio)
+    assert {trio.client(each).get("watched") for each in trio.running} == {b"theirs+mine"}
+
+
 REFUSED: list[tuple[Any, ...]] = [
     ("BGREWRITEAOF",),
     ("REPLICAOF", "127.0.0.1", "1"),
