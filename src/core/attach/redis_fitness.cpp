@@ -167,12 +167,16 @@ void Server::consider_silence(std::int64_t now) noexcept {
 // What it holds is kept by the others; started anew, it gets that from them.
 void Server::end_if_engine_stopped() noexcept {
     char const* const why = mu_failure(node_);
-    if (*why != '\0') {
+    if (*why == '\0') {
+        return;
+    }
+    if (!engine_stopped_) {
+        engine_stopped_ = true;
         api::Log(nullptr, "warning",
                  "replica %u: its engine stopped by itself, so this server ends (start it anew): %s", settings_.replica,
                  why);
-        kill(getpid(), SIGTERM);
     }
+    kill(getpid(), SIGTERM);  // again and again: redis forgets it while it writes down data that it has just taken
 }
 
 void Server::control() {

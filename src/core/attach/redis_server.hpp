@@ -146,6 +146,7 @@ private:
     std::atomic<bool> stopping_{false};
     std::thread control_;
     std::int64_t answered_at_ = 0;  // redis, when it was last woken; of the control thread
+    bool engine_stopped_ = false;   // and this was told; the same
 
     // The reign.
     std::uint64_t tenure_ = 0;

@@ -339,6 +339,20 @@ def test_clients_without_a_reply_under_way_stay(fresh: Callable[..., LocalRedis]
     assert len(set(servers.digests().values())) == 1
 
 
+def test_one_that_has_just_joined_ends_when_it_is_told(fresh: Callable[..., LocalRedis]) -> None:
+    """Redis does not end while it writes down the data that it has taken: it is told again, not killed."""
+    servers = fresh()
+    client = servers.connect(servers.settle(), socket_timeout=PATIENCE)
+    for i in range(200):
+        client.set(f"key{i}", "x" * 50_000)
+    last = max(servers.running)
+    servers.restart(last)
+    servers.wait(lambda: servers.info(last).get("mu_trusted"), PATIENCE, "It did not join")
+    joined = servers.server(last)
+    joined.close()
+    assert joined.wait() == 0
+
+
 def test_a_server_says_what_its_start_removed(fresh: Callable[..., LocalRedis]) -> None:
     """The log of a server that follows a killed one names the stale segment that it has replaced."""
     servers = fresh(1)

@@ -41,6 +41,7 @@ from mu.private_directory import PrivateDirectory
 SERVER: Final = "redis-server"
 START_TIMEOUT: Final = 60.0  # seconds for a server to listen, on a busy (or emulated) machine
 STOP_TIMEOUT: Final = 10.0  # seconds for a server to end by itself, before it is killed
+TERM_AGAIN: Final = 0.25  # seconds
 WORDS_KEPT: Final = 40  # lines of redis's log, for the message when it does not start
 OURS: Final = re.compile(r"[*#.-] <(?:mu|module)> (?P<text>.*)$")
 READY: Final = re.compile(r"Ready to accept connections")
@@ -235,9 +236,11 @@ class RedisServer:
     def close(self) -> None:
         """Ends the process in order, or by force if it does not end."""
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        if self.wait(STOP_TIMEOUT) is None:
-            self.signal(signal.SIGKILL)
+        for _ in range(round(STOP_TIMEOUT / TERM_AGAIN)):
+            self.signal(signal.SIGTERM)  # which redis forgets if it is writing down data that it has just taken
+            if self.wait(TERM_AGAIN) is not None:
+                break
+        self.signal(signal.SIGKILL)
         self._bury()
 
     def _bury(self) -> None:
