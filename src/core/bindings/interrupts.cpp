@@ -21,7 +21,7 @@ namespace nb = nanobind;
 constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGALRM};  // whose handlers raise, if any do
 constinit std::array<struct sigaction, kSignals.size()> g_before{};
 
-// Both are the main thread's, and its handlers': who else gets a signal does not touch them.
+// The main thread's, and its handlers': who else gets a signal hands it to that thread.
 constinit std::atomic<bool> g_holds = false;
 constinit std::atomic<std::uint32_t> g_put_off = 0;  // a bit for each of kSignals
 constinit std::atomic<Nanoseconds> g_first_at = 0;   // when the first of them came
@@ -100,12 +100,14 @@ PutInterruptsOff::PutInterruptsOff(bool wanted) : holds_(wanted && is_main_threa
     if (!holds_) {
         return;
     }
-    g_holds.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (PyErr_CheckSignals() != 0) {
-        g_holds.store(false, std::memory_order_relaxed);
-        throw nb::python_error();
-    }
+    do {
+        g_holds.store(true, std::memory_order_relaxed);
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        if (PyErr_CheckSignals() != 0) {
+            g_holds.store(false, std::memory_order_relaxed);
+            throw nb::python_error();
+        }
+    } while (!g_holds.load(std::memory_order_relaxed));  // a handler has called a replica, and its call has ended
 }
 
 PutInterruptsOff::~PutInterruptsOff() {
