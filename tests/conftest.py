@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ ELSEWHERE = {
     "MU_GUEST": ["vm/inside", "verbs"],  # the guest: several hosts, soft RDMA devices
     "MU_VM": ["vm/outside"],  # what boots a guest
 }
+# Whoever starts the tests may have them ignore signals (nohup, or a shell in the background), and what they start would
+# inherit that. It does not inherit a handler: so it hears what it is sent, and the tests still do not.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 collect_ignore = [place for variable, places in ELSEWHERE.items() if variable not in os.environ for place in places]
 
 

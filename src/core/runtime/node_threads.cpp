@@ -57,6 +57,7 @@ void Node::run_replication() {
             stage_seen_ = Replicator::Stage::leading;
         } else {
             step_wanted_.store(true, std::memory_order_relaxed);  // whoever holds the plane steps it for us
+            idle_rounds_ = 0;  // or does not, being a reader, say: then what the doorbell rang for is still to be done
         }
         if (options_.cores == Cores::shared) {
             ReplicaId const leader = replica_.shared().leader.load(std::memory_order_relaxed);
