@@ -16,6 +16,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/quiet_thread.hpp"
+
 namespace mu::redis {
 namespace {
 
@@ -74,7 +76,7 @@ std::string Link::start() {
         return what_failed("the link cannot listen on the loopback");
     }
     port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { run(); });
+    thread_ = quiet_thread([this] { run(); });
     return {};
 }
 
@@ -104,7 +106,7 @@ void Link::open(std::uint64_t number) {
     sent_ = number;
     if (asked_) {
         begin_feeding();
-        send_all();
+        send_for_thread();
     }
 }
 
@@ -126,7 +128,15 @@ void Link::mark() {
     std::lock_guard const lock(mutex_);
     if (feeding_.load(std::memory_order_relaxed) && out_.empty()) {
         append_mark();
-        send_all();
+        send_for_thread();
+    }
+}
+
+// By any thread. What redis does not take at once the link's own sends when there is room.
+void Link::send_for_thread() {
+    send_all();
+    if (!out_.empty()) {
+        wake();
     }
 }
 
@@ -149,9 +159,7 @@ bool Link::send_all() {
             ssize_t const sent =
                 send(connection_, out_.data() + sent_of_out_, out_.size() - sent_of_out_, MSG_DONTWAIT | MSG_NOSIGNAL);
             if (sent < 0) {
-                if (errno == EAGAIN || errno == EWOULDBLOCK) {
-                    wake();  // the thread goes on when there is room
-                } else if (errno != EINTR) {
+                if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
                     disconnect();
                 }
                 return true;
@@ -184,12 +192,14 @@ void Link::run() {
     bool sent = false;
     while (!stopping_.load(std::memory_order_acquire)) {
         std::array<pollfd, 3> wanted{{{waker_, POLLIN, 0}, {listener_, POLLIN, 0}, {-1, POLLIN, 0}}};
+        bool full = false;  // redis is behind, and takes no more for now
         {
             std::lock_guard const lock(mutex_);
+            full = !out_.empty();
             wanted[2].fd = connection_;
-            wanted[2].events = static_cast<short>(out_.empty() ? POLLIN : POLLIN | POLLOUT);
+            wanted[2].events = static_cast<short>(full ? POLLIN | POLLOUT : POLLIN);
         }
-        bool const idle = !sent && become_idle();
+        bool const idle = full || (!sent && become_idle());
         timespec const time = idle ? timespec{kIdleMarkSeconds, 0} : timespec{0, kGatherNanoseconds};
         int const ready = ppoll(wanted.data(), wanted.size(), &time, nullptr);
         idle_.store(false, std::memory_order_seq_cst);

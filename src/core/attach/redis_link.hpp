@@ -58,6 +58,7 @@ private:
     void disconnect();
     // Sends what there is, as far as the connection takes it; whether there was anything.
     bool send_all();
+    void send_for_thread();
     [[nodiscard]] bool become_idle();
     void append_mark();
     void wake() const noexcept;

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "common/quiet_thread.hpp"
+
 namespace mu::redis {
 namespace {
 
@@ -114,7 +116,7 @@ std::string Server::start() {
         api::Log(nullptr, "warning", "replica %u %s", settings_.replica, notice.c_str());
     }
     callbacks->node.store(node_, std::memory_order_release);
-    control_ = std::thread([this] { control(); });
+    control_ = quiet_thread([this] { control(); });
     return {};
 }
 

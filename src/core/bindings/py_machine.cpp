@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "bindings/interrupts.hpp"
+
 namespace mu::bindings {
 namespace {
 
@@ -63,9 +65,15 @@ PyMachine::~PyMachine() = default;
 
 bool PyMachine::inside() noexcept { return t_inside; }
 
-PyMachine::Inside::Inside() noexcept { t_inside = true; }
+PyMachine::Inside::Inside() noexcept {
+    t_inside = true;
+    begin_of_apply();
+}
 
-PyMachine::Inside::~Inside() { t_inside = false; }
+PyMachine::Inside::~Inside() {
+    end_of_apply();
+    t_inside = false;
+}
 
 void PyMachine::begin_run() {
     keep_thread_state();
@@ -81,7 +89,7 @@ bool PyMachine::apply(std::span<std::byte const> command, OwnedBytes& reply) {
         return true;
     } catch (nb::python_error const& error) {
         std::string const text = text_of(error);
-        if (!error.matches(PyExc_Exception)) {
+        if (!error.matches(PyExc_Exception) || struck_by_signal(error)) {
             stop_by("the state machine was interrupted inside apply by ", error);
         }
         auto const* const bytes = reinterpret_cast<std::byte const*>(text.data());

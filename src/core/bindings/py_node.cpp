@@ -71,7 +71,6 @@ PyNode::PyNode(NodeArguments const& arguments, nb::object machine) {
     if (!machine.is_none()) {
         py_machine_ = std::make_unique<PyMachine>(std::move(machine));
         chosen = py_machine_.get();
-        take_over_interrupts();
     }
     try {
         node_ = std::make_unique<Node>(options_of(arguments), *chosen);
@@ -153,14 +152,15 @@ Offset PyNode::propose(nb::bytes const& command, std::int64_t timeout_ns) {
 
 std::vector<ClientRequest> PyNode::run_many(nb::sequence const& commands, std::int64_t timeout_ns, bool wants_reply) {
     check_not_inside();
-    nb::object const held = nb::steal(PySequence_Fast(commands.ptr(), "commands must be a sequence of bytes"));
+    // Of our own: the caller's list may change while this thread waits without the GIL.
+    nb::object const held = nb::steal(PySequence_Tuple(commands.ptr()));
     if (!held.is_valid()) {
         throw nb::python_error();
     }
-    auto const count = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(held.ptr()));
+    auto const count = static_cast<std::size_t>(PyTuple_GET_SIZE(held.ptr()));
     std::vector<ClientRequest> requests(count);
     for (std::size_t i = 0; i < count; ++i) {
-        nb::handle const item = PySequence_Fast_GET_ITEM(held.ptr(), static_cast<Py_ssize_t>(i));
+        nb::handle const item = PyTuple_GET_ITEM(held.ptr(), static_cast<Py_ssize_t>(i));
         if (!PyBytes_Check(item.ptr())) {
             throw nb::type_error("every command must be bytes; nothing was proposed");
         }
@@ -251,20 +251,25 @@ void PyNode::check_size(std::size_t bytes) const {
 }
 
 std::vector<Nanoseconds> PyNode::bench_latency(std::size_t payload, std::size_t outstanding, std::size_t count) {
+    check_not_copy();
     check_size(payload);
+    PutInterruptsOff const put_off(py_machine_ != nullptr);
     nb::gil_scoped_release const release;
     return mu::bench_latency(*node_, payload, outstanding, count);
 }
 
 std::vector<Nanoseconds> PyNode::bench_floor(std::size_t payload, std::size_t count) {
+    check_not_copy();
     nb::gil_scoped_release const release;
     return mu::bench_floor(*node_, payload, count);
 }
 
 nb::tuple PyNode::bench_throughput(std::size_t payload, std::size_t batch, std::size_t outstanding, std::size_t count) {
     check_size(batch * payload + commands_prefix_bytes(batch) - commands_prefix_bytes(1));
+    check_not_copy();
     ThroughputResult result;
     {
+        PutInterruptsOff const put_off(py_machine_ != nullptr);
         nb::gil_scoped_release const release;
         result = mu::bench_throughput(*node_, payload, batch, outstanding, count);
     }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/quiet_thread.hpp"
+
 namespace mu {
 
 RegistryClerk::RegistryClerk(std::shared_ptr<Registry> registry, std::vector<std::string> names)
@@ -10,7 +12,7 @@ RegistryClerk::RegistryClerk(std::shared_ptr<Registry> registry, std::vector<std
 RegistryClerk::~RegistryClerk() { stop(std::nullopt); }
 
 void RegistryClerk::start() {
-    thread_ = std::thread([this] { run(); });
+    thread_ = quiet_thread([this] { run(); });
 }
 
 void RegistryClerk::send() {

@@ -9,6 +9,7 @@
 
 #include "common/assert.hpp"
 #include "common/prompt_thread.hpp"
+#include "common/quiet_thread.hpp"
 
 namespace mu {
 
@@ -22,7 +23,7 @@ std::atomic_ref<std::uint32_t> shared(std::uint32_t& word) noexcept { return std
 }  // namespace
 
 LifeThread::LifeThread(SegmentHeader& header) : header_(header) {
-    thread_ = start_quiet_thread("mu-life", [](void* self) { static_cast<LifeThread*>(self)->run(); }, this);
+    thread_ = named_quiet_thread("mu-life", [](void* self) { static_cast<LifeThread*>(self)->run(); }, this);
     while (shared(state_).load(std::memory_order_acquire) == starting) {
         futex_sleep(state_, starting, -1);
     }
@@ -100,20 +101,10 @@ void stop_awaiting(LifeLine& line) noexcept {
     futex_wake_all(line.word);
 }
 
-std::thread start_quiet_thread(char const* name, void (*body)(void*), void* argument) {
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-        std::thread thread(body, argument);
-        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        ::pthread_setname_np(thread.native_handle(), name);
-        return thread;
-    } catch (...) {
-        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        throw;
-    }
+std::thread named_quiet_thread(char const* name, void (*body)(void*), void* argument) {
+    std::thread thread = quiet_thread([body, argument] { body(argument); });
+    ::pthread_setname_np(thread.native_handle(), name);
+    return thread;
 }
 
 }  // namespace mu

@@ -51,6 +51,6 @@ private:
 void stop_awaiting(LifeLine& line) noexcept;
 
 // Starts a thread that takes no signals of the host program, under a name that tools show.
-[[nodiscard]] std::thread start_quiet_thread(char const* name, void (*body)(void*), void* argument);
+[[nodiscard]] std::thread named_quiet_thread(char const* name, void (*body)(void*), void* argument);
 
 }  // namespace mu

@@ -63,7 +63,7 @@ void ShmPeers::start() {
             auto& it = *static_cast<Peer*>(watched);
             it.peers->watch(it);
         };
-        peer.watcher = start_quiet_thread(("mu-watch-" + std::to_string(replica)).c_str(), body, &peer);
+        peer.watcher = named_quiet_thread(("mu-watch-" + std::to_string(replica)).c_str(), body, &peer);
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/assert.hpp"
 #include "common/prompt_thread.hpp"
+#include "common/quiet_thread.hpp"
 
 namespace mu {
 
@@ -56,7 +57,7 @@ VerbsPeers::~VerbsPeers() { stop(false); }
 
 void VerbsPeers::start() {
     clerk_.start();
-    thread_ = std::thread([this] { run(); });
+    thread_ = quiet_thread([this] { run(); });
 }
 
 void VerbsPeers::stop(bool farewell) noexcept {

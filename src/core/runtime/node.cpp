@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/assert.hpp"
+#include "common/quiet_thread.hpp"
 #include "fabric/shm.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/tuning.hpp"
@@ -49,8 +50,8 @@ Node::~Node() {
 }
 
 void Node::start() {
-    background_ = std::thread([this] { run_background(); });
-    replication_ = std::thread([this] { run_replication(); });
+    background_ = quiet_thread([this] { run_background(); });
+    replication_ = quiet_thread([this] { run_replication(); });
 }
 
 void Node::close() noexcept {

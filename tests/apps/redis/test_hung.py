@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from mu.apps.redis import LocalRedis
 from mu.apps.redis.options import Address
@@ -51,3 +53,30 @@ def test_a_leader_may_be_slow_for_as_long_as_it_is_told(fresh: Callable[..., Loc
         assert client.set("a", 1)
     assert servers.info(leader)["mu_batches"] == before + 1
     assert "another one may lead" not in servers.log(leader)
+
+
+def test_nobody_spins_while_a_follower_takes_no_more(fresh: Callable[..., LocalRedis]) -> None:
+    """The link to a redis that hangs, and has been sent all that its connection holds, sleeps until there is room."""
+    servers = fresh()
+    leader = servers.settle()
+    follower = next(each for each in servers.running if each != leader)
+    address = servers.addresses[follower]
+    with socket.create_connection((address.host, address.port), timeout=PATIENCE) as connection:
+        before, began = link_seconds(servers, follower), time.monotonic()
+        connection.sendall(packed("DEBUG", "SLEEP", "2"))
+        for number in range(20):
+            servers.client(leader).set(f"large{number}", b"x" * 2**20)
+        assert connection.recv(16) == b"+OK\r\n"
+        used, passed = link_seconds(servers, follower) - before, time.monotonic() - began
+    assert len(set(servers.digests().values())) == 1
+    assert used < passed / 10
+
+
+def link_seconds(servers: LocalRedis, replica_id: int) -> float:
+    """How long a server's link has had a processor."""
+    [thread] = [
+        each
+        for each in Path(f"/proc/{servers.server(replica_id).pid}/task").iterdir()
+        if (each / "comm").read_text() == "mu-link\n"
+    ]
+    return int((thread / "schedstat").read_text().split()[0]) / 1e9

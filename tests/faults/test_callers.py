@@ -1,0 +1,49 @@
+"""What callers do to what they gave a call, while that waits."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import mu
+
+
+class Kept(mu.Counter):
+    """Keeps every command as it was applied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.applied: list[bytes] = []
+
+    def apply(self, command: bytes) -> bytes:
+        """Keeps it."""
+        self.applied.append(command)
+        return b""
+
+
+def switches(thread: threading.Thread) -> int:
+    """How often a thread has given its processor away by itself."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(status.split("voluntary_ctxt_switches:")[1].split()[0])
+
+
+def test_a_batch_is_what_it_was_when_the_call_began(tmp_path: Path) -> None:
+    """The caller's list is emptied, and its memory used again, while the call waits: its commands are decided."""
+    machine = Kept()
+    batch = [b"%c" % (65 + i % 26) * 200 for i in range(200)]
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=machine) as replica:
+        replica.wait_until_leader(30)
+        proposer = threading.Thread(target=lambda: replica.propose_many(batch, 30))
+
+        def meanwhile() -> list[bytes]:
+            proposer.start()
+            before = switches(proposer)
+            while switches(proposer) < before + 50:
+                pass  # until it naps again and again: it waits for this read
+            batch.clear()
+            return [b"%d" % i * 66 for i in range(100, 999)]
+
+        assert replica.read(meanwhile, 30)
+        proposer.join()
+        replica.read(int, 30)  # all of it is applied
+    assert machine.applied == [b"%c" % (65 + i % 26) * 200 for i in range(200)]
