@@ -47,3 +47,19 @@ def test_a_batch_is_what_it_was_when_the_call_began(tmp_path: Path) -> None:
         proposer.join()
         replica.read(int, 30)  # all of it is applied
     assert machine.applied == [b"%c" % (65 + i % 26) * 200 for i in range(200)]
+
+
+class Echo(mu.Counter):
+    """Replies what it was told."""
+
+    def apply(self, command: bytes) -> bytes:
+        """Nothing else."""
+        return command
+
+
+def test_each_command_of_a_large_batch_gets_its_own_reply(tmp_path: Path) -> None:
+    """Tens of thousands of commands in a few slots: every reply goes to its command."""
+    batch = [b"%d" % i for i in range(50_000)]
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=Echo()) as replica:
+        replica.wait_until_leader(30)
+        assert replica.execute_many(batch, 60) == batch

@@ -177,7 +177,7 @@ bool Node::attempt_alone(ClientRequest& request) {
         finish(request, Outcome::ok);
         return true;
     }
-    in_flight_.push_back({request.offset, end, &request, 0, false, began});
+    in_flight_.push_back({request.offset, end, &request, false, began});
     settle();
     return request.done.load(std::memory_order_relaxed) != 0;
 }

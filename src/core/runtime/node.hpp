@@ -123,9 +123,10 @@ private:
         Offset slot = 0;
         Offset end = 0;
         ClientRequest* first = nullptr;
-        std::uint32_t index = 0;  // of `first` within the slot
         bool wants_reply = false;
         Nanoseconds began = Latencies::kUntimed;  // when it was proposed
+        ClientRequest* replied = nullptr;         // whose reply came last
+        std::uint32_t index = 0;                  // and which of the slot's that is
     };
 
     void reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) override;

@@ -120,7 +120,7 @@ Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) 
             request->offset = slot;
         }
         in_flight_under_ = replica_.replicator().proposal();
-        in_flight_.push_back({slot, end, first, 0, wants_reply, began});
+        in_flight_.push_back({slot, end, first, wants_reply, began});
     }
     return outcome;
 }
@@ -175,20 +175,24 @@ void Node::note_decided() noexcept {
     }
 }
 
+// Replies come in the order of the slot's commands: the search goes on where the last one was found.
 void Node::reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) {
-    for (InFlight& in_flight : in_flight_) {
-        if (in_flight.slot != slot || in_flight.first == nullptr || index < in_flight.index) {
-            continue;
-        }
-        ClientRequest* request = in_flight.first;
-        for (std::uint32_t at = in_flight.index; at < index && request != nullptr; ++at) {
-            request = request->next;
-        }
-        if (request != nullptr && request->wants_reply) {
-            request->status = status;
-            request->reply.assign(bytes.begin(), bytes.end());
-        }
+    auto const found = std::find_if(in_flight_.begin(), in_flight_.end(),
+                                    [slot](InFlight const& in_flight) { return in_flight.slot == slot; });
+    if (found == in_flight_.end()) {
         return;
+    }
+    if (found->replied == nullptr || index < found->index) {
+        found->replied = found->first;
+        found->index = 0;
+    }
+    for (; found->index < index && found->replied->next != nullptr; ++found->index) {
+        found->replied = found->replied->next;
+    }
+    ClientRequest& request = *found->replied;
+    if (found->index == index && request.wants_reply) {
+        request.status = status;
+        request.reply.assign(bytes.begin(), bytes.end());
     }
 }
 
