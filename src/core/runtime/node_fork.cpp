@@ -39,9 +39,12 @@ void Node::forget_forks() noexcept {
     std::erase(nodes(), this);
 }
 
+// Requests lie on the stacks of threads that are not there: nobody may look at them again, were it only to turn them away.
 void Node::become_copy() noexcept {
     is_copy_ = true;
     closed_.store(true, std::memory_order_release);
+    queue_.store(nullptr, std::memory_order_relaxed);
+    in_flight_.clear();
     lock_.unlock();
 }
 
