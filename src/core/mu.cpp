@@ -25,6 +25,8 @@ namespace {
 
 constexpr std::uint64_t kDefaultLogBytes = 1ULL << 20U;
 
+constexpr char const* kCopy = "this process is a child of fork(), and the replica is its parent's";
+
 thread_local std::string last_error;
 
 std::span<std::byte const> view(void const* bytes, std::size_t length) noexcept {
@@ -126,6 +128,9 @@ struct mu_node {
         : machine(callbacks), node(options_of(options), machine), notice(node.fabric().notice()) {}
 
     [[nodiscard]] mu_outcome outcome_of(mu::Outcome outcome) const {
+        if (node.is_copy()) {
+            return MU_STOPPED;
+        }
         switch (outcome) {
             case mu::Outcome::ok:
                 return MU_OK;
@@ -219,9 +224,11 @@ mu_outcome mu_confirm(mu_node* node, int64_t timeout_ns, uint64_t* tenure) {
     return node->outcome_of(outcome);
 }
 
-bool mu_leads(mu_node const* node) { return node->node.replica().leads(); }
+bool mu_leads(mu_node const* node) { return !node->node.is_copy() && node->node.replica().leads(); }
 
-uint32_t mu_leader(mu_node const* node) { return node->node.replica().shared().leader.load(std::memory_order_acquire); }
+uint32_t mu_leader(mu_node const* node) {
+    return node->node.is_copy() ? mu::kNobody : node->node.replica().shared().leader.load(std::memory_order_acquire);
+}
 
 size_t mu_max_command(mu_node const* node) { return node->node.max_command(); }
 
@@ -236,8 +243,13 @@ void mu_stand_aside(mu_node* node, bool aside) {
 }
 
 void mu_status(mu_node* node, mu_status_t* status) {
-    node->node.hold();
     mu::Replica const& replica = node->node.replica();
+    if (node->node.is_copy()) {
+        *status = {};
+        status->replica_id = replica.settings().self;
+        return;
+    }
+    node->node.hold();
     mu::Shared const& shared = replica.shared();
     *status = mu_status_t{
         .replica_id = replica.settings().self,
@@ -259,7 +271,7 @@ void mu_status(mu_node* node, mu_status_t* status) {
 char const* mu_last_error(void) { return last_error.c_str(); }
 
 char const* mu_failure(mu_node* node) {
-    node->failure = node->node.failure();
+    node->failure = node->node.is_copy() ? kCopy : node->node.failure();
     return node->failure.c_str();
 }
 

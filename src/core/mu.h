@@ -16,7 +16,8 @@
  * once, now or later, or never. All functions but mu_open and mu_close may be called from any thread at any time; from
  * inside a callback only those that say so.
  *
- * In a child of fork() a node of its parent's is stopped: calls return MU_STOPPED, and mu_close does nothing.
+ * In a child of fork() a node of its parent's is stopped: every mu_outcome is MU_STOPPED, nobody leads, mu_status tells
+ * nothing but the replica's id, mu_failure tells why, and mu_pause, mu_stand_aside and mu_close do nothing.
  */
 #ifndef MU_H
 #define MU_H

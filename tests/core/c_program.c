@@ -92,13 +92,29 @@ static void add(mu_node* nodes[REPLICAS], int additions) {
     }
 }
 
+static void call_everything_in_a_child(mu_node* node) {
+    static char large[1 << 20];
+    int64_t const one = 1;
+    expect(mu_execute(node, &one, sizeof one, SECOND, NULL) == MU_STOPPED, "a child of fork does not replicate");
+    expect(mu_propose(node, &one, sizeof one, SECOND) == MU_STOPPED, "nor does it propose");
+    expect(mu_propose(node, large, sizeof large, SECOND) == MU_STOPPED, "whatever it proposes");
+    expect(mu_confirm(node, SECOND, NULL) == MU_STOPPED, "nor does it confirm");
+    expect(!mu_leads(node) && mu_leader(node) == 0, "nor does it lead, or know who does");
+    expect(!mu_wait_until_leading(node, SECOND), "nor will it lead");
+    mu_status_t status;
+    memset(&status, 1, sizeof status);
+    mu_status(node, &status);
+    expect(status.replica_id == 1 && !status.leads && status.applied == 0 && status.alive == 0, "its status is empty");
+    mu_pause(node, true);
+    mu_stand_aside(node, true);
+    expect(strstr(mu_failure(node), "child of fork") != NULL, "it is told why");
+    mu_close(node);
+}
+
 static void use_in_a_child(mu_node* node) {
     pid_t const child = fork();
     if (child == 0) {
-        int64_t const one = 1;
-        expect(mu_execute(node, &one, sizeof one, SECOND, NULL) == MU_STOPPED, "a child of fork does not replicate");
-        expect(mu_confirm(node, SECOND, NULL) == MU_STOPPED, "nor does it confirm");
-        mu_close(node);
+        call_everything_in_a_child(node);
         _exit(0);
     }
     int status = 1;

@@ -43,6 +43,7 @@ void Node::forget_forks() noexcept {
 void Node::become_copy() noexcept {
     is_copy_ = true;
     closed_.store(true, std::memory_order_release);
+    leading_ = 0;
     queue_.store(nullptr, std::memory_order_relaxed);
     in_flight_.clear();
     lock_.unlock();
