@@ -13,8 +13,10 @@ namespace mu {
 namespace {
 
 constinit std::mutex g_mutex;  // held across a fork, so that the child finds the list whole
+// Never destroyed: a host's own handler of the program's end, registered before its first node was made, runs after the
+// destructors of static objects that came later, and may still close a node or fork.
 std::vector<Node*>& nodes() {
-    static std::vector<Node*> list;
+    static auto& list = *new std::vector<Node*>;
     return list;
 }
 
