@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mu.errors import ConfigError, MuError
+from mu.forks import Owner
 
 log = logging.getLogger("mu")
 
@@ -24,6 +25,7 @@ class Fifo:
 
     def __init__(self, path: str, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._path = Path(path)
+        self._owner = Owner()
         self._actions = {"p": pause, "c": resume}
         self._made = self._make()
         self._pipe = self._open()
@@ -68,11 +70,13 @@ class Fifo:
             log.warning("fifo %s: %s", self._path, error)
 
     def close(self) -> None:
-        """Stops listening."""
-        os.eventfd_write(self._stop, 1)
-        self._thread.join()
+        """Stops listening; in a child of fork() nobody does, and the parent goes on."""
+        ours = self._owner.is_here
+        if ours:
+            os.eventfd_write(self._stop, 1)
+            self._thread.join()
         os.close(self._stop)
         os.close(self._pipe)
-        if self._made:
+        if ours and self._made:
             with contextlib.suppress(OSError):
                 self._path.unlink()

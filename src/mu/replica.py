@@ -25,6 +25,7 @@ from mu._timeout import nanoseconds
 from mu.cluster import Cluster, replica_id_from
 from mu.errors import Closed, ConfigError, NoLeader
 from mu.fifo import Fifo
+from mu.forks import Owner
 from mu.session import Session
 from mu.state_machine import StateMachine, require_state_machine, state_machine_named
 from mu.status import Status
@@ -65,6 +66,7 @@ class Replica:
         "_execute_many",
         "_fifo",
         "_node",
+        "_owner",
         "_propose",
         "_propose_many",
         "_read",
@@ -81,6 +83,7 @@ class Replica:
         self.replica_id = cluster.require_member(replica_id)
         self.state_machine = state_machine
         self._closed = False
+        self._owner = Owner()
         self._timeout_ns = cluster.timeout_ms * 1_000_000
         self._worker: ThreadPoolExecutor | None = None
         self._fifo: Fifo | None = None
@@ -268,6 +271,7 @@ class Replica:
 
     def _check_open(self) -> None:
         """Of what does not ask the node, which knows by itself."""
+        self._owner.require("replica")
         if self._closed:
             raise Closed(f"Replica {self.replica_id} is closed")
 
@@ -277,7 +281,10 @@ class Replica:
         return self._node
 
     def close(self) -> None:
-        """Stops the replica and removes its segments. Calls under way end with an error; again: does nothing."""
+        """Stops the replica and removes its segments. Calls under way end with an error; again: does nothing.
+
+        In a child of fork() the parent's replica goes on.
+        """
         if self._closed:
             return
         self._node.close()
@@ -285,9 +292,10 @@ class Replica:
         _open.discard(self)
         if self._fifo is not None:
             self._fifo.close()
-        if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
-        log.info("replica %d is closed", self.replica_id)
+        if self._owner.is_here:
+            if self._worker is not None:
+                self._worker.shutdown(wait=True, cancel_futures=True)
+            log.info("replica %d is closed", self.replica_id)
 
     def __enter__(self) -> Replica:
         return self

@@ -1,4 +1,4 @@
-"""A child of fork() that calls its parent's replica."""
+"""A child of fork() that calls its parent's replica, or ends what its parent uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 # The child may hang or crash: it is given time, and its end is told.
 PROGRAM = """
-import os, signal, sys, threading
+import asyncio, os, signal, sys, threading
 import mu
 replicas = [
     mu.Replica.open(replicas=(1, 2, 3), replica_id=each, directory=sys.argv[1], state_machine=mu.Counter())
@@ -18,7 +18,7 @@ replicas = [
 ]
 replica = replicas[0]
 replica.wait_until_leader(30)
-replica.execute(b"1", 30)
+asyncio.run(replica.aexecute(b"1", 30))
 session = replica.session()
 child = os.fork()
 if child == 0:
@@ -37,6 +37,9 @@ CALLS = {
     "a batch": 'replica.execute_many([b"10"] * 100, 10)',
     "a session": 'session.execute(b"10", 10)',
     "a read": "replica.read(int, 10)",
+    "from asyncio": 'asyncio.run(replica.aexecute(b"10", 10))',
+    "a session from asyncio": 'asyncio.run(session.aexecute(b"10", 10))',
+    "for a session": "replica.session()",
     "to wait": "replica.wait_until_leader(10)",
     "its status": "replica.status()",
     "to pause": "replica.pause()",
@@ -101,3 +104,52 @@ def test_a_child_of_fork_touches_no_request_of_its_parents_threads(tmp_path: Pat
         [sys.executable, "-c", QUEUED, str(tmp_path)], timeout=60, check=True, stdout=subprocess.PIPE, text=True
     )
     assert done.stdout.split() == ["7", "b'20'"]
+
+
+# The child leaves the block as the parent does later, and runs what is registered for the end.
+LEAVING = """
+import contextlib, os, signal, socket, sys
+from pathlib import Path
+import mu
+import redis
+from mu.apps.redis.local import LocalRedis, free_ports
+from mu.apps.redis.options import Address
+from mu.apps.redis.server import RedisServer
+from mu.private_directory import PrivateDirectory
+from mu.registry import Registry
+def ask(address):
+    with socket.create_connection(address.split(":"), 10) as connection:
+        connection.sendall(b"version\\r\\n")
+        return connection.recv(100)
+def free_address():
+    return Address("127.0.0.1", free_ports(1)[0])
+def heeds(replica, pipe):
+    for letter, pauses in [("p", True), ("c", False)] * pipe.is_fifo():
+        pipe.write_text(letter)
+        while replica.status().paused != pauses:
+            pass
+    return pipe.is_fifo()
+with contextlib.ExitStack() as stack:
+    mine = stack.enter_context({made})
+    {used}
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), {used})
+"""
+
+REPLICA = "mu.Replica.open(replicas=(1,), replica_id=1, directory=sys.argv[1], fifo=sys.argv[1] + '/pipe')"
+LEFT = {
+    "a replica": (REPLICA, "not mine.wait_until_leader(30)"),
+    "a replica's pipe": (REPLICA, "heeds(mine, Path(sys.argv[1], 'pipe'))"),
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_a_child_of_fork_that_leaves_a_block_ends_nothing_of_its_parents(tmp_path: Path, what: str) -> None:
+    """What the parent has opened for a block serves it on after a child has left that block, and has ended in order."""
+    made, used = LEFT[what]
+    command = [sys.executable, "-c", LEAVING.format(made=made, used=used), str(tmp_path)]
+    done = subprocess.run(command, timeout=120, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == ["0", "True"]
