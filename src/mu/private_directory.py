@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from mu.forks import Owner
+
 PREFIX: Final = "mu-"
 SHARED_MEMORY: Final = Path("/dev/shm")
 OWNER: Final = "owner"
@@ -41,6 +43,7 @@ class PrivateDirectory:
 
     def __init__(self, kind: str, *, in_memory: bool = False) -> None:
         place = SHARED_MEMORY if in_memory and os.access(SHARED_MEMORY, os.W_OK) else None
+        self._owner = Owner()
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-{os.getpid()}-", dir=place))
         try:
             self.descriptor = self._own()
@@ -60,8 +63,9 @@ class PrivateDirectory:
         return descriptor
 
     def remove(self) -> None:
-        """Removes the directory, with all that is in it."""
-        remove_directory(self.path)
+        """Removes the directory, with all that is in it; in a child of fork() it stays, being the parent's."""
+        if self._owner.is_here:
+            remove_directory(self.path)
         os.close(self.descriptor)
 
     def __enter__(self) -> PrivateDirectory:

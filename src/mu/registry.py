@@ -15,6 +15,8 @@ import threading
 from types import TracebackType
 from typing import Final
 
+from mu.forks import Owner
+
 log = logging.getLogger("mu")
 
 PORT: Final = 11211  # memcached's
@@ -101,6 +103,7 @@ class Registry:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
+        self._owner = Owner()
         self._server = _Server((host, port), _Client)
         self._server.texts = {}
         self._thread = threading.Thread(target=self._server.serve_forever, name="mu-registry", daemon=True)
@@ -114,8 +117,9 @@ class Registry:
         return f"{host!s}:{port}"
 
     def close(self) -> None:
-        """Stops; what it held is forgotten."""
-        self._server.shutdown()
+        """Stops; what it held is forgotten. In a child of fork() the parent's goes on."""
+        if self._owner.is_here:
+            self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 

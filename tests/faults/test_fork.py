@@ -143,6 +143,15 @@ REPLICA = "mu.Replica.open(replicas=(1,), replica_id=1, directory=sys.argv[1], f
 LEFT = {
     "a replica": (REPLICA, "not mine.wait_until_leader(30)"),
     "a replica's pipe": (REPLICA, "heeds(mine, Path(sys.argv[1], 'pipe'))"),
+    "a cluster": ("mu.LocalCluster(1)", 'mine.execute(b"1", timeout=30) != b""'),
+    "a cluster's load": ("stack.enter_context(mu.LocalCluster(1, None)).load()", "mine.report(1).error == ''"),
+    "a directory": ("PrivateDirectory('test')", "mine.path.exists()"),
+    "a registry": ("Registry(port=0)", "ask(mine.address).startswith(b'VERSION')"),
+    "servers": ("LocalRedis(1)", "mine.client(mine.leader(60)).set('key', 1)"),
+    "a server": (
+        "RedisServer(mu.Cluster(replicas=(1,), directory=sys.argv[1]), 1, addresses={1: free_address()})",
+        "redis.Redis(port=mine.address.port).info('server')['tcp_port'] == mine.address.port",
+    ),
 }
 
 
@@ -153,3 +162,31 @@ def test_a_child_of_fork_that_leaves_a_block_ends_nothing_of_its_parents(tmp_pat
     command = [sys.executable, "-c", LEAVING.format(made=made, used=used), str(tmp_path)]
     done = subprocess.run(command, timeout=120, check=True, stdout=subprocess.PIPE, text=True)
     assert done.stdout.split() == ["0", "True"]
+
+
+CALLING = """
+import os, signal
+import mu
+with mu.LocalCluster(1, mu.Counter) as cluster:
+    cluster.execute(b"1", timeout=30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            {call}
+        except mu.Closed as error:
+            os._exit(7 if "child of fork" in str(error) else 8)
+        os._exit(9)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), cluster.execute(b"1", timeout=30))
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    ['cluster.execute(b"10")', "cluster.leader()", "cluster.kill(1)", "cluster.restart(1)", "cluster.load()"],
+)
+def test_a_child_of_fork_is_told_that_it_has_no_cluster(call: str) -> None:
+    """Calls of a LocalCluster raise Closed, and say why; the parent's replicas are neither asked nor ended."""
+    command = [sys.executable, "-c", CALLING.format(call=call)]
+    done = subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == ["7", "b'2'"]

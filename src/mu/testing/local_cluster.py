@@ -34,6 +34,7 @@ from mu.errors import (
     ReplicaDown,
     TooLarge,
 )
+from mu.forks import Owner
 from mu.private_directory import PrivateDirectory
 from mu.registry import Registry
 from mu.session import Session
@@ -85,6 +86,7 @@ class LocalCluster:
         self._state_machine = name_of_state_machine(state_machine)
         name = f"local-{os.getpid()}-{secrets.token_hex(4)}"
         self.cluster = Cluster(**{"name": name, "replicas": tuple(range(1, n + 1)), **options})
+        self._owner = Owner()
         self._own_directory = "directory" not in options
         self._children: dict[int, Child] = {}
         self._stopped: set[int] = set()
@@ -99,6 +101,7 @@ class LocalCluster:
         """Starts all replicas and waits until each is up; errors of theirs are raised here."""
         if self._files is not None:
             raise ConfigError("This cluster runs already; close() it first, or make another one. Nothing was changed.")
+        self._owner = Owner()
         self._files = PrivateDirectory("local", in_memory=True)
         if self._own_directory:
             self.cluster = Cluster.load(self.cluster, directory=str(self._files.path))
@@ -131,7 +134,9 @@ class LocalCluster:
                 ) from None
 
     def close(self) -> None:
-        """Ends all processes and removes what is left of them."""
+        """Ends all processes and removes what is left of them; the parent's, in a child of fork(), go on."""
+        if not self._owner.is_here:
+            return
         atexit.unregister(self.close)
         for child in self._children.values():
             child.hang_up()
@@ -208,6 +213,7 @@ class LocalCluster:
     @property
     def running(self) -> list[int]:
         """The replicas that have a process, stopped or not."""
+        self._owner.require("cluster")
         return [each for each, child in sorted(self._children.items()) if child.lives]
 
     @property
@@ -383,6 +389,7 @@ class LocalCluster:
         return self.cluster.timeout_ms / 1000 if timeout is None else nanoseconds(timeout) / 1e9
 
     def _child(self, replica_id: int) -> Child:
+        self._owner.require("cluster")
         child = self._children.get(self.cluster.require_member(replica_id))
         if child is None or not child.lives:
             raise ReplicaDown(f"Replica {replica_id} does not run")
@@ -417,6 +424,7 @@ class Load:
 
     def __init__(self, cluster: LocalCluster, spec: LoadSpec, replicas: Sequence[int]) -> None:
         self._cluster = cluster
+        self._owner = Owner()
         self._spec = spec
         self._ended: list[Acknowledged] = []
         self._paths: dict[int, Path] = {}
@@ -468,5 +476,5 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._paths:
+        if self._paths and self._owner.is_here:
             self.stop()

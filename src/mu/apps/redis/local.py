@@ -25,6 +25,7 @@ from mu.apps.redis.options import HUNG_AFTER, Address
 from mu.apps.redis.server import SERVER, RedisServer
 from mu.cluster import Cluster
 from mu.errors import NoLeader, ReplicaDown
+from mu.forks import Owner
 from mu.private_directory import PrivateDirectory
 from mu.registry import Registry
 
@@ -86,12 +87,14 @@ class LocalRedis:
         self._stopped: set[int] = set()
         self._paused: set[int] = set()
         self._registry: Registry | None = None
+        self._owner = Owner()
         self._files: PrivateDirectory | None = None
 
     # --- Its life ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Starts all servers."""
+        self._owner = Owner()
         self._files = PrivateDirectory("redis", in_memory=True)
         self.cluster = Cluster.load(self.cluster, directory=str(self._files.path))
         if self.cluster.fabric == "verbs" and not self.cluster.registry:
@@ -135,7 +138,9 @@ class LocalRedis:
         return (self._dumps or self.files) / f"dump-{replica_id}.txt"
 
     def close(self) -> None:
-        """Ends all servers and removes what is left of them."""
+        """Ends all servers and removes what is left of them; the parent's, in a child of fork(), go on."""
+        if not self._owner.is_here:
+            return
         atexit.unregister(self.close)
         for client in self._clients.values():
             client.close()

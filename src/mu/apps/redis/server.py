@@ -36,6 +36,7 @@ from mu.apps.redis.options import (
 from mu.cluster import Cluster
 from mu.errors import CannotStart, ConfigError
 from mu.fifo import Fifo
+from mu.forks import Owner
 from mu.private_directory import PrivateDirectory
 
 SERVER: Final = "redis-server"
@@ -109,6 +110,7 @@ class RedisServer:
         self._log = log
         self._on_message = on_message
         self._inherits = [*inherits]
+        self._owner = Owner()
         self._process: subprocess.Popen[str] | None = None
         self._directory: PrivateDirectory | None = None
         self._reader: threading.Thread | None = None
@@ -129,8 +131,8 @@ class RedisServer:
 
     @property
     def runs(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
+        """Whether the process lives; a child of fork() has none, whatever its parent has."""
+        return self._owner.is_here and self._process is not None and self._process.poll() is None
 
     def command_line(self, directory: Path) -> list[str]:
         """What is executed."""
@@ -170,6 +172,7 @@ class RedisServer:
             raise CannotStart(
                 f"There is no program {self._binary!r}. Install redis-server (7.0 or later), or name one."
             )
+        self._owner = Owner()
         self._directory = PrivateDirectory(f"redis-{self.replica_id}")
         self._ready.clear()
         self._listens = False
@@ -230,11 +233,14 @@ class RedisServer:
 
     def kill(self) -> None:
         """SIGKILL: the process is gone, with its memory."""
+        self._owner.require("server")
         self.signal(signal.SIGKILL)
         self._bury()
 
     def close(self) -> None:
-        """Ends the process in order, or by force if it does not end."""
+        """Ends the process in order, or by force if it does not end; the parent's, in a child of fork(), goes on."""
+        if not self._owner.is_here:
+            return
         self.signal(signal.SIGCONT)
         for _ in range(round(STOP_TIMEOUT / TERM_AGAIN)):
             self.signal(signal.SIGTERM)  # which redis forgets if it is writing down data that it has just taken
