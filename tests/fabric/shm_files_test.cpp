@@ -128,6 +128,42 @@ TEST_CASE("An incarnation is later than all before it, whatever the clock says")
     CHECK(fabric.incarnation() == kFarFuture + 2);
 }
 
+TEST_CASE("A lock file or a segment that another user made is refused, and left as it was") {
+    if (::geteuid() != 0) {
+        MESSAGE("needs the right to give a file away");
+        return;
+    }
+    PrivateDirectory const directory;
+    std::string const segment = directory.segment(1);
+    std::string foreign;
+    SUBCASE("the lock file") { foreign = segment + ".lock"; }
+    SUBCASE("the segment") { foreign = segment; }
+    std::ofstream(foreign) << "another user's";
+    constexpr uid_t kAnother = 65534;
+    REQUIRE(::chown(foreign.c_str(), kAnother, kAnother) == 0);
+
+    std::string message;
+    CHECK(refusal(shm_options(directory, 1), &message) == FabricError::Code::permission_denied);
+    CHECK(message.find(foreign) != std::string::npos);
+    std::string left;
+    std::getline(std::ifstream(foreign), left);
+    CHECK(left == "another user's");
+}
+
+TEST_CASE("A lock of another user's is not taken for one that a replica of this user's holds") {
+    if (::geteuid() != 0) {
+        MESSAGE("needs the right to give a file away");
+        return;
+    }
+    PrivateDirectory const directory;
+    ShmFabric const fabric(shm_options(directory, 1));
+    std::string const path = directory.segment(1) + ".lock";
+    REQUIRE(look_at_lock(path).held);
+    constexpr uid_t kAnother = 65534;
+    REQUIRE(::chown(path.c_str(), kAnother, kAnother) == 0);
+    CHECK_FALSE(look_at_lock(path).held);
+}
+
 TEST_CASE("A child of fork() does not keep the id of a dead parent") {
     PrivateDirectory const directory;
     Child parent([&](auto const& ready) {

@@ -112,6 +112,8 @@ Segment::Segment(int file, SegmentShape const& shape, std::string const& path)
 
 Segment::~Segment() { ::munmap(base_, bytes_); }
 
+bool is_own_file(struct stat const& status) noexcept { return S_ISREG(status.st_mode) && status.st_uid == ::geteuid(); }
+
 FoundSegment find_segment(std::string const& path, SegmentShape const& shape, ReplicaId replica,
                           Incarnation later_than) {
     using Code = FabricError::Code;
@@ -125,7 +127,7 @@ FoundSegment find_segment(std::string const& path, SegmentShape const& shape, Re
     if (::fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
         return {nullptr, path + " is not a file", Code::system};
     }
-    if (status.st_uid != ::geteuid()) return {nullptr, path + " belongs to another user", Code::permission_denied};
+    if (!is_own_file(status)) return {nullptr, path + " belongs to another user", Code::permission_denied};
     SegmentIdentity found;
     if (::pread(file.descriptor, &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found)) found.magic = 0;
     std::string why = mismatch(found, shape.identity(replica, 0));

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <linux/futex.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cstddef>
@@ -135,6 +136,9 @@ private:
     std::size_t bytes_ = 0;
     std::atomic<bool> gone_ = false;
 };
+
+// Whether what was opened is a plain file of this user's: what others own they may change, cut short or remove.
+[[nodiscard]] bool is_own_file(struct stat const& status) noexcept;
 
 // Looks for the segment of `replica` at `path`. Null with an empty problem: there is none. Null with a problem: there
 // is one that must not be used, and the problem says why.

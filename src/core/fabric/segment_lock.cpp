@@ -65,8 +65,22 @@ struct flock whole_file() noexcept {
 bool has_the_name(int file, std::string const& path) noexcept {
     struct stat opened = {};
     struct stat named = {};
-    return ::fstat(file, &opened) == 0 && ::stat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+    return ::fstat(file, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
            opened.st_dev == named.st_dev;
+}
+
+bool is_own(int file) noexcept {
+    struct stat status = {};
+    return ::fstat(file, &status) == 0 && is_own_file(status);
+}
+
+// Whoever owns the file may remove its name under the lock, sticky directory or not, and so let in a second life.
+[[noreturn]] void refuse_foreign(std::string const& path) {
+    throw FabricError(FabricError::Code::permission_denied,
+                      "the lock file " + path +
+                          " is another user's, or not a plain file, so it guards nothing. Nothing was changed. Run all "
+                          "replicas as one user; if none runs as that one, remove the file, or choose another name or "
+                          "directory");
 }
 
 }  // namespace
@@ -79,6 +93,10 @@ LockFile::LockFile(std::string const& path, std::string const& whose) : path_(pa
     for (;;) {
         file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (file_ < 0) refuse_system(errno, "cannot open the lock file " + path);
+        if (!is_own(file_)) {
+            ::close(file_);
+            refuse_foreign(path);
+        }
         struct flock whole = whole_file();
         if (::fcntl(file_, F_OFD_SETLK, &whole) != 0) {
             int const error = errno;
@@ -120,11 +138,14 @@ void LockFile::write(LockNote const& note) {
 
 LockState look_at_lock(std::string const& path) noexcept {
     LockState state;
-    int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    // O_NONBLOCK: somebody's FIFO of that name must not hold up whoever only looks.
+    int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) return state;
-    struct flock whole = whole_file();
-    state.held = ::fcntl(file, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
-    state.note = read_note(file);
+    if (is_own(file)) {
+        struct flock whole = whole_file();
+        state.held = ::fcntl(file, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+        state.note = read_note(file);
+    }
     ::close(file);
     return state;
 }

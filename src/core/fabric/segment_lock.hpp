@@ -7,7 +7,7 @@
 // share the lock and outlive that truth the other way round, blocking a restart; they close their copy at once.
 //
 // Invariant: the file that is locked is the file that has the name (looked at again after locking, because another
-// holder removes the name before it lets go).
+// holder removes the name before it lets go), and it is this user's, so that nobody else may take the name from it.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ struct LockNote {
 class LockFile {
 public:
     // Takes the lock at `path`, making the file if it may. Throws FabricError: id_in_use if another holds it, with
-    // `whose` in the message.
+    // `whose` in the message; permission_denied if the file is another user's.
     LockFile(std::string const& path, std::string const& whose);
     ~LockFile();
     LockFile(LockFile const&) = delete;
@@ -50,7 +50,8 @@ private:
     LockNote earlier_;
 };
 
-// Whether somebody holds the lock at `path`, and what the file says; `held` is false if there is no such file.
+// Whether somebody holds the lock at `path`, and what the file says; `held` is false if there is no such file
+// of this user's.
 struct LockState {
     bool held = false;
     LockNote note;

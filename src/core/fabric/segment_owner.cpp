@@ -74,10 +74,14 @@ Incarnation SegmentOwner::retire_predecessor() {
         if (errno == ENOENT) return 0;
         refuse_system(errno, "cannot replace the stale segment " + path_);
     }
-    SegmentIdentity found;
     struct stat status = {};
+    if (::fstat(file, &status) != 0 || !is_own_file(status)) {
+        ::close(file);
+        refuse_system(EACCES, "cannot replace " + path_ + ", which is another user's, or not a file");
+    }
+    SegmentIdentity found;
     bool const ours = ::pread(file, &found, sizeof found, 0) == static_cast<ssize_t>(sizeof found) &&
-                      found.magic == kSegmentMagic && found.layout == kSegmentLayout && ::fstat(file, &status) == 0 &&
+                      found.magic == kSegmentMagic && found.layout == kSegmentLayout &&
                       status.st_size >= static_cast<off_t>(sizeof(SegmentHeader));
     if (ours) mark_superseded(file);
     ::close(file);
