@@ -52,7 +52,7 @@ LogFormat::LogFormat(std::uint64_t cluster_key, std::uint64_t ring_bytes, Integr
       ring_bytes_(ring_bytes),
       max_value_(static_cast<std::uint32_t>(ring_bytes / 8 - kSlotAlignment)),
       integrity_(integrity) {
-    MU_ASSERT(ring_bytes >= 4096 && (ring_bytes & (ring_bytes - 1)) == 0 && ring_bytes <= (1ULL << 32U));
+    MU_ASSERT(ring_bytes >= 4096 && (ring_bytes & (ring_bytes - 1)) == 0 && ring_bytes <= kLargestRing);
 }
 
 std::uint32_t LogFormat::pad_length(Offset offset) const noexcept {

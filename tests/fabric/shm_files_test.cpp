@@ -242,6 +242,10 @@ TEST_CASE("Options that cannot be are refused before anything is made") {
         options.ring_bytes = 5000;
         CHECK(refusal(options) == FabricError::Code::bad_size);
     }
+    SUBCASE("a ring larger than the log can use") {
+        options.ring_bytes = 2 * kLargestRing;
+        CHECK(refusal(options) == FabricError::Code::bad_size);
+    }
     SUBCASE("a background region of broken words") {
         options.background_bytes = 12;
         CHECK(refusal(options) == FabricError::Code::bad_size);

@@ -14,6 +14,7 @@ using Nanoseconds = std::int64_t;   // a point in or a span of monotonic time
 inline constexpr ReplicaId kNobody = 0;
 inline constexpr std::size_t kMaxReplicas = 16;               // members of one cluster
 inline constexpr ReplicaId kMaxReplicaId = kMaxReplicas - 1;  // ids index fixed tables: cell 0 stays empty
+inline constexpr std::uint64_t kLargestRing = 1ULL << 32U;    // bytes of a log: a slot has its length in 32 bits
 inline constexpr std::size_t kCacheLine = 64;
 
 // A proposal number (paper, section 4.1): ordered by round, then by replica, so that two replicas never share one.

@@ -35,15 +35,15 @@ void check_members(EndpointOptions const& options) {
 }
 
 void check_sizes(EndpointOptions const& options) {
-    constexpr std::uint64_t kLargest = std::uint64_t{1} << 40U;  // bytes; keeps sums far from overflow
-    bool const ring =
-        std::has_single_bit(options.ring_bytes) && options.ring_bytes >= kSegmentPage && options.ring_bytes <= kLargest;
-    bool const background = options.background_bytes % 8 == 0 && options.background_bytes <= kLargest;
+    constexpr std::uint64_t kLargestBackground = std::uint64_t{1} << 40U;  // bytes; keeps sums far from overflow
+    bool const ring = std::has_single_bit(options.ring_bytes) && options.ring_bytes >= kSegmentPage &&
+                      options.ring_bytes <= kLargestRing;
+    bool const background = options.background_bytes % 8 == 0 && options.background_bytes <= kLargestBackground;
     if (ring && background) return;
     throw FabricError(FabricError::Code::bad_size,
                       "a log of " + std::to_string(options.ring_bytes) + " bytes or a background region of " +
                           std::to_string(options.background_bytes) +
-                          " cannot be. Nothing was changed. A log is a power of two of at least 4096 bytes, a "
+                          " cannot be. Nothing was changed. A log is a power of two from 4096 bytes to 4 GiB, a "
                           "background region a multiple of 8");
 }
 
