@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 import mu
 
 
@@ -63,3 +65,52 @@ def test_each_command_of_a_large_batch_gets_its_own_reply(tmp_path: Path) -> Non
     with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=Echo()) as replica:
         replica.wait_until_leader(30)
         assert replica.execute_many(batch, 60) == batch
+
+
+class Fails(mu.Counter):
+    """Fails in ways whose text is hard to tell, and stops in the middle of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[bytes] = []
+
+    def apply(self, command: bytes) -> bytes:
+        """By what it is told."""
+        self.begun.append(command)
+        if command == b"surrogate":
+            raise ValueError(b"\xff".decode(errors="surrogateescape"))
+        if command == b"textless":
+            raise TextlessError
+        if command == b"stops":
+            raise SystemExit
+        return b""
+
+
+class TextlessError(Exception):
+    """One that cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("command", [b"surrogate", b"textless"])
+def test_a_failure_that_cannot_be_told_is_a_failure_all_the_same(tmp_path: Path, command: bytes) -> None:
+    """What an exception says may be no UTF-8, or raise itself: the command has failed, and the replica goes on."""
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=Fails()) as replica:
+        replica.wait_until_leader(30)
+        with pytest.raises(mu.CommandFailed):
+            replica.execute(command, 30)
+        assert replica.execute(b"", 30) == b""
+
+
+def test_a_replica_that_stopped_in_the_middle_of_a_batch_begins_nothing_again(tmp_path: Path) -> None:
+    """Neither the command that stopped it nor what stands before or behind that is applied by a later call."""
+    machine = Fails()
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=machine) as replica:
+        replica.wait_until_leader(30)
+        for call in (lambda: replica.execute_many([b"a", b"stops", b"b"], 30), lambda: replica.execute(b"c", 30)):
+            with pytest.raises(mu.Closed):
+                call()
+        with pytest.raises(mu.Closed):
+            replica.read(int, 30)
+    assert machine.begun == [b"a", b"stops"]

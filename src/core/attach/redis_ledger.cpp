@@ -96,7 +96,7 @@ void Ledger::feed(Batch batch) {
 }
 
 void Ledger::hold_back(std::unique_lock<std::mutex>& lock) {
-    trusted_ = trusted_ && feed_bytes_ <= kFeedTooLong;
+    trusted_ = trusted_ && (feed_bytes_ <= kFeedTooLong || feed_.size() == 1);
     if (trusted_) {
         if (feed_bytes_ > kFeedLimit && !waited_) {
             waited_ = true;

@@ -102,6 +102,7 @@ void Server::become(Role role) {
 void Server::after_sleep(RedisModuleCtx* context) {
     bool const wanted = wanted_.exchange(false, std::memory_order_acq_rel);
     blackout_ = false;
+    confirmed_ = false;  // also of a pass without a command: a blocked client's time may be up
     Role const present = role();
     if (present == Role::leading && !deposed_ && mu_leads(node_)) {
         if (!accepting_) {

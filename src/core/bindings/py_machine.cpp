@@ -24,8 +24,16 @@ void keep_thread_state() noexcept {
 std::string text_of(nb::python_error const& error) {
     nb::object const type = nb::getattr(error.type(), "__name__");
     std::string text = nb::cast<std::string>(nb::str(type));
-    std::string const what = nb::cast<std::string>(nb::str(error.value()));
-    return what.empty() ? text : text + ": " + what;
+    // The text is the state machine's own: it may hold what UTF-8 cannot, or raise itself.
+    nb::object const what = nb::steal(PyObject_Str(error.value().ptr()));
+    nb::object const bytes =
+        what.is_valid() ? nb::steal(PyUnicode_AsEncodedString(what.ptr(), "utf-8", "backslashreplace")) : nb::object();
+    if (!bytes.is_valid()) {
+        PyErr_Clear();
+        return text + ": its text cannot be had";
+    }
+    std::string const told(PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr())));
+    return told.empty() ? text : text + ": " + told;
 }
 
 nb::bytes to_python(std::span<std::byte const> bytes) {

@@ -139,7 +139,7 @@ bool Node::try_run(ClientRequest& request) {
 }
 
 bool Node::attempt(ClientRequest& request) {
-    if (closed_.load(std::memory_order_relaxed)) {
+    if (ended()) {
         finish(request, Outcome::not_leader);
         return true;
     }
@@ -275,13 +275,15 @@ void Node::run_many(std::span<ClientRequest> requests, Nanoseconds deadline) {
             ++count;
         }
         lock_.lock();
-        Outcome const outcome =
-            closed_.load(std::memory_order_relaxed) ? Outcome::not_leader : offer(&requests[begun], count, bytes);
+        // Nothing follows what may be lost: a batch takes effect up to some command, and not beyond.
+        bool const broken = begun > 0 && requests[begun - 1].done.load(std::memory_order_relaxed) != 0 &&
+                            requests[begun - 1].outcome != Outcome::ok;
+        Outcome const outcome = broken || ended() ? Outcome::not_leader : offer(&requests[begun], count, bytes);
         if (outcome == Outcome::ok) {
             begun += count;
             round = 0;
             settle();
-        } else if (!worth_waiting(outcome) || monotonic_now() >= deadline) {
+        } else if (broken || !worth_waiting(outcome) || monotonic_now() >= deadline) {
             for (ClientRequest& request : requests.subspan(begun)) {
                 finish(request, outcome);
             }
@@ -304,7 +306,7 @@ void Node::run_many(std::span<ClientRequest> requests, Nanoseconds deadline) {
 Outcome Node::begin_exclusive_read(Nanoseconds deadline) {
     for (int round = 0;; ++round) {
         lock_.lock();
-        std::optional<Outcome> outcome = closed() ? std::optional(Outcome::not_leader) : std::nullopt;
+        std::optional<Outcome> outcome = ended() ? std::optional(Outcome::not_leader) : std::nullopt;
         try {
             if (!outcome && replica_.replicator().leading()) {
                 replica_.begin_read();

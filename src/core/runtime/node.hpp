@@ -143,6 +143,11 @@ private:
     void see_through(ClientRequest& request, bool queued, bool late);
     [[nodiscard]] bool worth_waiting(Outcome outcome) const noexcept;
     void halt(char const* what) noexcept;
+    // Closed, or stopped by itself in the middle of a command, which must not begin again: nothing is proposed, executed or
+    // read any more.
+    [[nodiscard]] bool ended() const noexcept {
+        return closed_.load(std::memory_order_relaxed) || failed_.load(std::memory_order_relaxed);
+    }
     void announce_leadership() noexcept;
     void end_threads() noexcept;
     void answer_all() noexcept;

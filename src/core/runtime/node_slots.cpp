@@ -54,8 +54,7 @@ void Node::offer_queue(ClientRequest* queue) {
         }
         queue = last->next;
         last->next = nullptr;
-        Outcome const outcome =
-            closed_.load(std::memory_order_relaxed) ? Outcome::not_leader : offer(first, count, bytes);
+        Outcome const outcome = ended() ? Outcome::not_leader : offer(first, count, bytes);
         if (outcome == Outcome::ok) {
             settle();
             continue;
@@ -127,6 +126,10 @@ Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) 
 
 // Takes in completions and tells those whose slot was decided (and executed, if they want the reply).
 void Node::settle() {
+    if (ended()) {
+        fail_in_flight(Outcome::indeterminate);
+        return;
+    }
     try {
         replica_.advance();
         Replicator const& leader = replica_.replicator();
