@@ -28,6 +28,21 @@ class Told:
 TOLD = [
     Told(
         safety(
+            "torn-copy-counts",
+            "The place of a slot is cleared before a copy of it is laid there.",
+            Edit(
+                "protocol/followers.cpp",
+                "format_.integrity() == Integrity::stamp && !slot.value.empty()",
+                "format_.integrity() == Integrity::stamp && slot.value.empty()",
+            ),
+        ),
+        "paper",
+        "A torn copy of a slot is not taken for whole because an earlier store of it left its canary there",
+        "The slot has to lie there whole, refused, from an earlier tenure; its head has to be replaced, and nothing "
+        "behind that; and the copy has to be torn behind its head for ever, while the slot is decided elsewhere.",
+    ),
+    Told(
+        safety(
             "commit-without-chain",
             "A commit offset is used only when the chain is valid up to the slot that carries it.",
             Edit(

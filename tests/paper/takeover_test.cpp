@@ -249,7 +249,7 @@ TEST_CASE("★ A follower is written from the first slot that differs, and not b
         cluster.step_replication(2);
         cluster.land(2, 2);
         cluster.step_replication(2);
-        std::vector<Posted> const posted = cluster.posted(2, 3);
+        std::vector<Posted> const posted = cluster.posted_slots(2, 3);
         REQUIRE(posted.size() == 2);  // the one that is missing, and the seal
         CHECK(posted.at(0).at == cluster.format.place(differs));
         CHECK(posted.at(1).at == cluster.format.place(cluster.replicator(2).tail() - kSlotAlignment));
@@ -267,7 +267,7 @@ TEST_CASE("★ A leader's own log too is written only from the first slot that d
         cluster.step_replication(3);
         cluster.land(3, 2);  // the read of its chain
         cluster.step_replication(3);
-        std::vector<Posted> const posted = cluster.posted(3, 3);
+        std::vector<Posted> const posted = cluster.posted_slots(3, 3);
         REQUIRE(posted.size() == 1);
         CHECK(posted.front().at == cluster.format.place(differs));
     }
@@ -343,7 +343,7 @@ TEST_CASE("★ Without the seal this would lose a decided value: an adopted slot
         REQUIRE(cluster.take_over(1, {3}, Stage::sealing));  // 1 again: adopts a, and copies it to 3
         cluster.land(1, 1);
         cluster.step_replication(1);
-        cluster.land_one(1, 3);
+        cluster.land_slot(1, 3);
         cluster.step_replication(1);
         REQUIRE(cluster.knows(3) == Commands{"a"});    // a is on 1 and 3, a majority
         CHECK_FALSE(cluster.replicator(1).leading());  // but not decided:

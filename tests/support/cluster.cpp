@@ -243,6 +243,23 @@ std::vector<Posted> Cluster::posted(ReplicaId writer, ReplicaId target, Plane pl
     return world.posted({writer, target, plane});
 }
 
+std::vector<Posted> Cluster::posted_slots(ReplicaId writer, ReplicaId target) {
+    std::vector<Posted> const all = posted(writer, target);
+    std::vector<Posted> slots;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        i += i + 2 < all.size() && all[i + 2].at == all[i].at ? 2 : 0;  // its head's place and its canary's
+        slots.push_back(all[i]);
+    }
+    return slots;
+}
+
+void Cluster::land_slot(ReplicaId writer, ReplicaId target) {
+    while (words_left(writer, target) == 1) {
+        land_one(writer, target);
+    }
+    land_one(writer, target);
+}
+
 std::size_t Cluster::pending(ReplicaId writer, ReplicaId target, Plane plane) {
     return posted(writer, target, plane).size();
 }

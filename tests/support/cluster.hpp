@@ -119,6 +119,10 @@ public:
     void land_unacknowledged(ReplicaId writer, ReplicaId target);
     // What `writer` has posted to `target` on that plane and is still on its way.
     [[nodiscard]] std::vector<Posted> posted(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
+    // The slots of that alone, without what clears a slot's place before a copy of it.
+    [[nodiscard]] std::vector<Posted> posted_slots(ReplicaId writer, ReplicaId target);
+    // The front slot, and what clears its place.
+    void land_slot(ReplicaId writer, ReplicaId target);
     [[nodiscard]] std::size_t pending(ReplicaId writer, ReplicaId target, Plane plane = Plane::replication);
     [[nodiscard]] std::size_t pending();  // everybody's
     // All planes, both directions, between these and among them; planes of `id` only with `others`.

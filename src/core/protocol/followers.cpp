@@ -150,10 +150,21 @@ void Replicator::update(ReplicaId replica) {
     }
 }
 
+// An earlier store of this very slot may have left its canary there, and then something else its head: with a canary that
+// stands for the header alone, a copy that is torn behind the header would then pass for whole. So the place is cleared
+// first: the head before anything else, or what is there would still be valid while its value changes.
 void Replicator::write_copy(ReplicaId to, Slot const& slot) {
+    Offset const at = slot.header.offset;
+    if (format_.integrity() == Integrity::stamp && !slot.value.empty()) {
+        static constexpr std::uint64_t kNothing = 0;
+        for (std::uint64_t const cleared : {std::uint64_t{0}, canary_at(slot.header.length)}) {
+            log_.write(to, Region::log, format_.place(at) + cleared, {std::as_bytes(std::span(&kNothing, 1))},
+                       followers_[to].completion_id(at));
+        }
+    }
     std::uint64_t const canary = format_.canary(slot);
     Gather const bytes{std::as_bytes(std::span(&slot.header, 1)), slot.value, std::as_bytes(std::span(&canary, 1))};
-    log_.write(to, Region::log, format_.place(slot.header.offset), bytes, followers_[to].completion_id(slot.end()));
+    log_.write(to, Region::log, format_.place(at), bytes, followers_[to].completion_id(slot.end()));
 }
 
 // The follower leaves this tenure. What it acknowledged stays decided where it was counted, and counts no more.
