@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,9 @@ public:
             append(out, bytes_of(command));
         }
         ++snapshots;
+        if (on_snapshot) {
+            on_snapshot();
+        }
         return gives;
     }
     void restore(std::span<std::byte const> snapshot) override {
@@ -43,6 +47,7 @@ public:
     int restores = 0;
     int snapshots = 0;  // asked for
     bool gives = true;  // them
+    std::function<void()> on_snapshot;
 };
 
 struct Packed {

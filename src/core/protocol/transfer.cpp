@@ -99,6 +99,8 @@ void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now
     replicator_.hold_for_joiner(replica, executor_.applied().offset);
     piece_ = Piece{tenure(), replicator_.incarnation(), incarnation, ++transfers_, 1, snapshot_.size(), 0, 0};
     send_piece(now);
+    sent_at_ =
+        0;  // the snapshot has taken its time, and `now` is from before: the learner's time begins with the next step
 }
 
 void Transfer::send_piece(Nanoseconds now) {
@@ -116,6 +118,9 @@ void Transfer::send_piece(Nanoseconds now) {
 }
 
 void Transfer::await_piece(Nanoseconds now) {
+    if (sent_at_ == 0) {
+        sent_at_ = now;
+    }
     PeerState const state = fabric_.peer(learner_);
     if (state.gone || state.incarnation != piece_.target || now - sent_at_ > settings_.transfer_timeout) {
         finish(false);
