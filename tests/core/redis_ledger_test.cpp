@@ -205,6 +205,24 @@ TEST_CASE("ledger: a redis that was brought to all that counts, and no more, is 
     CHECK(ledger.ready_to_write());
 }
 
+TEST_CASE("ledger: one batch, however large, costs no redis its trust; as much in many batches does") {
+    constexpr std::uint64_t kParts = 17;  // of 16 MiB: more than a redis may lag behind by
+    std::string const part(16U << 20U, 'x');
+    Ledger ledger(1);
+    REQUIRE(begin(ledger, kTheirs));
+    REQUIRE(batch(ledger, kTheirs, 1));
+    for (std::uint64_t number = 0; number < kParts; ++number) {
+        RecordKind const kind = number + 1 < kParts ? RecordKind::part : RecordKind::last_part;
+        REQUIRE(ledger.apply(record({kind, 0, kTheirs, 2, number}, part)));
+    }
+    REQUIRE(batch(ledger, kTheirs, 3));
+    CHECK(ledger.view().trusted);
+    for (std::uint64_t number = 4; number < 4 + kParts; ++number) {
+        REQUIRE(batch(ledger, kTheirs, number, part));
+    }
+    CHECK_FALSE(ledger.view().trusted);
+}
+
 TEST_CASE("ledger: a redis that is not trusted is fed nothing") {
     Ledger ledger(1);
     CHECK(begin(ledger, kTheirs));

@@ -95,8 +95,20 @@ void Ledger::feed(Batch batch) {
     feed_.push_back(std::move(batch));
 }
 
+// Whoever lacks a very large batch lacks it like everybody else, and is not behind by that alone.
+bool Ledger::is_far_behind() const noexcept {
+    if (feed_bytes_ <= kFeedTooLong) {
+        return false;
+    }
+    std::size_t largest = 0;
+    for (Batch const& batch : feed_) {
+        largest = std::max(largest, batch.bytes->size());
+    }
+    return feed_bytes_ - largest > kFeedTooLong;
+}
+
 void Ledger::hold_back(std::unique_lock<std::mutex>& lock) {
-    trusted_ = trusted_ && (feed_bytes_ <= kFeedTooLong || feed_.size() == 1);
+    trusted_ = trusted_ && !is_far_behind();
     if (trusted_) {
         if (feed_bytes_ > kFeedLimit && !waited_) {
             waited_ = true;

@@ -86,6 +86,7 @@ private:
     bool take_in(RecordHead const& head, std::span<std::byte const> bytes, std::unique_lock<std::mutex>& lock);
     void count(bool own, std::unique_lock<std::mutex>& lock);
     void feed(Batch batch);
+    [[nodiscard]] bool is_far_behind() const noexcept;
     void hold_back(std::unique_lock<std::mutex>& lock);
     void remember(Batch batch);
     void trim(std::uint64_t number);

@@ -1,4 +1,4 @@
-"""What nobody may be told, or lose, by a leader that is none any more, or by a batch that is very large."""
+"""What clients that wait are told by a leader that is none any more."""
 
 from __future__ import annotations
 
@@ -51,14 +51,3 @@ def pushed(servers: LocalRedis, replica_id: int) -> bool:
         return bool(servers.connect(replica_id, socket_timeout=0.5).rpush("list", "x"))
     except redis.RedisError:
         return False
-
-
-def test_one_very_large_batch_costs_no_follower_its_data(fresh: Callable[..., LocalRedis]) -> None:
-    """A value of 300 MB is executed by those who are not behind otherwise: none of them takes another one's data."""
-    servers = fresh(hung_after=0)
-    leader = servers.settle()
-    joins = {each: servers.log(each).count(f"replica {each} joins") for each in servers.cluster.replicas}
-    servers.connect(leader, socket_timeout=PATIENCE).set("large", b"x" * (300 << 20))
-    servers.settle(PATIENCE)
-    assert joins == {each: servers.log(each).count(f"replica {each} joins") for each in servers.cluster.replicas}
-    assert servers.client(servers.leader()).strlen("large") == 300 << 20
