@@ -18,8 +18,8 @@ class StateMachine(Protocol):
     """A deterministic program. Mu calls these methods one at a time, from threads of its own or that of a caller.
 
     In the main thread a signal whose handler raises (Ctrl-C) is put off until the call that applies commands has
-    ended; one that comes a second later is not: then, as when `apply` raises what is no Exception, this replica stops,
-    and says so in the log.
+    ended; one that comes a second later is not, nor one whose handler was set only milliseconds ago: then, as when
+    `apply` raises what is no Exception, this replica stops, and says so in the log.
     """
 
     def apply(self, command: bytes) -> bytes:
