@@ -289,3 +289,11 @@ def test_the_bench_refuses_what_it_would_not_measure(words: list[str]) -> None:
     done = subprocess.run([MU, "redis", "bench", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert any(part in done.stderr for part in ("redis-benchmark's", "failover starts", "take one."))
+
+
+def test_a_server_s_port_is_given_to_no_outgoing_connection() -> None:
+    """Between a server's end and its next start nobody else is given its port by the kernel."""
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = free_ports(50)
+    assert len(set(ports)) == 50
+    assert max(ports) < first_given

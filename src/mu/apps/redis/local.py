@@ -7,7 +7,9 @@ wanted in a place of his own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import random
 import secrets
 import signal
 import socket
@@ -31,16 +33,30 @@ from mu.registry import Registry
 
 T = TypeVar("T")
 
+GIVEN_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")  # to outgoing connections
+LOWEST_PORT: Final = 10_000  # of those that are tried: many programs have theirs below
+LAST_PORT: Final = 65_535
+ROOM: Final = 1000  # ports; with fewer below the given ones, all are tried
 DIGEST_TIMEOUT: Final = 60.0  # seconds: a server reads all its data for it, on a busy machine
 LOOK_EVERY: Final = 0.005  # seconds between two looks
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports of the loopback that nobody listens on.
+
+    Where there is room, below those that the kernel gives to outgoing connections: a server that is started again finds
+    its port free.
+    """
+    first_given = int(GIVEN_PORTS.read_text().split()[0])
+    end = first_given if first_given >= LOWEST_PORT + ROOM else LAST_PORT + 1
+    ports: list[int] = []
+    with contextlib.ExitStack() as stack:
+        candidates = iter(random.SystemRandom().sample(range(LOWEST_PORT, end), end - LOWEST_PORT))
+        while len(ports) < count:
+            port = next(candidates)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
     return ports
 
 
