@@ -24,12 +24,12 @@ MUTANTS = [
     liveness(
         "never-drops-a-stalled-follower",
         "A follower that blocks recycling for longer than a limit is dropped.",
-        Edit(REPLICATOR, "now - blocked_since_ <= settings_.stall_limit", "now >= blocked_since_"),
+        Edit(REPLICATOR, "if (now - blocked_since_ <= (by_joiner ?", "if (now >= blocked_since_ || 0 == (by_joiner ?"),
     ),
     liveness(
         "joiner-never-retried",
         "A follower that was lost is asked again.",
-        Edit(FOLLOWERS, "if (now >= follower.retry_at) {", "if (follower.retry_at == 0) {"),
+        Edit(FOLLOWERS, "if (now >= follower.retry_at && ", "if (follower.retry_at == 0 && "),
     ),
     liveness(
         "lost-follower-counts",
@@ -96,10 +96,7 @@ MUTANTS = [
     liveness(
         "piece-never-given-up",
         "A snapshot that nobody takes ends.",
-        Edit(
-            "protocol/transfer.cpp",
-            "state.gone || state.incarnation != piece_.target || now - sent_at_ > settings_.transfer_timeout",
-            "sent_at_ > now",
-        ),
+        Edit("protocol/transfer.cpp", "if (state.gone || state.incarnation != piece_.target) {", "if (false) {"),
+        Edit("protocol/transfer.cpp", "if (now - sent_at_ > patience()) {", "if (sent_at_ > now) {"),
     ),
 ]

@@ -239,4 +239,48 @@ TOLD = [
         "(c) Who knows already that he is behind tries to lead when nobody else can, and so gets what he lacks",
         "The others must be alive and stand aside, and stay so, and the leader die while it teaches the last one.",
     ),
+    Told(
+        liveness(
+            "alone-while-it-teaches",
+            "A leader is not alone while whoever makes its majority takes a snapshot.",
+            Edit(REPLICATOR, "counted_.size() + (joiner_learns_ ? 1 : 0)", "counted_.size()"),
+        ),
+        "paper",
+        "(c) A lapped voter that a majority needs is brought up, though that takes longer than a leader stays alone",
+        "A walk's snapshots have one piece or two: they are taken before anybody's patience is over.",
+    ),
+    Told(
+        liveness(
+            "never-finds-that-it-is-alone",
+            "Who took no piece of a snapshot in time gets none for a while.",
+            Edit(TRANSFER, "now < std::max(give_at_, shunned_until_[replica])", "now < give_at_"),
+        ),
+        "paper",
+        "A leader without a majority gives way, though it goes on trying to bring up one who takes nothing",
+        "Walks end with everybody well; here one has stopped by itself, and stays so.",
+    ),
+    Told(
+        liveness(
+            "waits-for-who-does-not-beat",
+            "Nobody is asked or brought up who does not beat, unless there is no majority without it.",
+            Edit(
+                "protocol/followers.cpp",
+                "return shared_.is_alive(replica) || counted_.size() < settings_.majority();",
+                "return replica != kNobody;",
+            ),
+        ),
+        "paper",
+        "Nobody is kept waiting for a replica that has stopped by itself, while its fabric still answers",
+        "It costs time again and again, and everything is decided nevertheless.",
+    ),
+    Told(
+        liveness(
+            "outrun-for-ever",
+            "A joiner that was outrun is waited for longer the next time.",
+            Edit(REPLICATOR, "settings_.stall_limit << outrun_", "settings_.stall_limit"),
+        ),
+        "paper",
+        "A joiner that was outrun is waited for longer the next time: it gets in, however fast commands come",
+        "In the end of a walk nobody proposes so much, and whoever is behind gets in then.",
+    ),
 ]

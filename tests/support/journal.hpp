@@ -38,6 +38,9 @@ public:
     void restore(std::span<std::byte const> snapshot) override {
         commands.clear();
         ++restores;
+        if (on_restore) {
+            on_restore();
+        }
         for (ByteReader reader(snapshot); !reader.finished() && reader.sound();) {
             commands.push_back(text_of(reader.sized()));
         }
@@ -48,6 +51,7 @@ public:
     int snapshots = 0;  // asked for
     bool gives = true;  // them
     std::function<void()> on_snapshot;
+    std::function<void()> on_restore;
 };
 
 struct Packed {

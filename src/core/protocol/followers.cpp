@@ -29,7 +29,7 @@ void Replicator::tend_follower(ReplicaId replica, Nanoseconds now) {
     }
     switch (follower.stage) {
         case Follower::Stage::idle:
-            if (now >= follower.retry_at) {
+            if (now >= follower.retry_at && is_wanted(replica)) {
                 ask(replica, now);
             }
             break;
@@ -85,6 +85,7 @@ void Replicator::plan_update(ReplicaId replica) {
     write_limit_ = 0;
     if (replica == joiner_) {
         release_joiner();  // it is in the bound itself now
+        outrun_ = 0;
     }
 }
 
@@ -176,6 +177,10 @@ void Replicator::lose(ReplicaId replica, Nanoseconds retry_at) {
     rebuild_writers();
 }
 
+bool Replicator::is_wanted(ReplicaId replica) const noexcept {
+    return shared_.is_alive(replica) || counted_.size() < settings_.majority();
+}
+
 OwnCells const* Replicator::look_at(ReplicaId replica) noexcept {
     Incarnation const present = fabric_.peer(replica).incarnation;
     if (!reachable(replica) || (side_.connected(replica) != present && !side_.connect(replica))) {
@@ -194,6 +199,7 @@ void Replicator::retry_now(ReplicaId replica) noexcept {
     } else {
         follower.stage = Follower::Stage::idle;
         follower.retry_at = 0;
+        joiner_learns_ = false;
     }
 }
 

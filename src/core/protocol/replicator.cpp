@@ -104,9 +104,9 @@ bool Replicator::should_lead() const noexcept {
 }
 
 // A leader that its followers do not answer may be the only one who does not know that another one leads, or who keeps
-// others from leading: they still see its heartbeat.
+// others from leading: they still see its heartbeat. Whoever takes a snapshot does answer, however long that takes.
 bool Replicator::alone_for_too_long() noexcept {
-    if (counted_.size() >= settings_.majority()) {
+    if (counted_.size() + (joiner_learns_ ? 1 : 0) >= settings_.majority()) {
         alone_since_ = 0;
     } else if (alone_since_ == 0) {
         alone_since_ = now_;
@@ -449,7 +449,9 @@ void Replicator::poll_side() {
     } while (count == done.size());
 }
 
-// Nobody waits for a dead or stalled follower for ever: it is dropped, notices that it was lapped, and rejoins.
+// Nobody waits for a dead or stalled follower for ever: it is dropped, notices that it was lapped, and rejoins. A joiner
+// that was outrun before it was up is waited for longer the next time: else, where commands come fast, it would be brought
+// up in vain for ever.
 void Replicator::watch_recycling(Nanoseconds now) {
     replayer_.publish();
     if (make_room(slot_bytes(format_.max_value()), reserve())) {
@@ -459,11 +461,13 @@ void Replicator::watch_recycling(Nanoseconds now) {
     if (blocked_since_ == 0) {
         blocked_since_ = now;
     }
-    if (now - blocked_since_ <= settings_.stall_limit) {
+    bool const by_joiner = joiner_holds_ != 0;
+    if (now - blocked_since_ <= (by_joiner ? settings_.stall_limit << outrun_ : settings_.stall_limit)) {
         return;
     }
     blocked_since_ = 0;
-    if (joiner_holds_ != 0) {
+    if (by_joiner) {
+        outrun_ = std::min(outrun_ + 1, kMostOutrun);
         release_joiner();
         return;
     }

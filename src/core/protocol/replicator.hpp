@@ -126,11 +126,15 @@ public:
     void hold_for_joiner(ReplicaId joiner, Offset at) noexcept {
         joiner_ = joiner;
         joiner_holds_ = at;
+        joiner_learns_ = joiner != kNobody;
     }
     void release_joiner() noexcept { hold_for_joiner(kNobody, 0); }
     // A snapshot brought `replica` up: ask it again now.
     void retry_now(ReplicaId replica) noexcept;
     [[nodiscard]] bool reachable(ReplicaId replica) const noexcept;
+    // Whether to bring it up, or even to ask it. Who does not beat would keep everybody waiting, again and again; but
+    // without a majority anybody is welcome.
+    [[nodiscard]] bool is_wanted(ReplicaId replica) const noexcept;
     // The lowest offset from which followers can still be taught out of one's own log.
     [[nodiscard]] Offset lowest_kept() const noexcept;
     // Adds the record that gives a restarted member its new incarnation, decided without it.
@@ -143,6 +147,8 @@ private:
     // Time limits of a grant that pass without an answer of a majority until this replica gives way, and for how many.
     static constexpr int kPatience = 3;
     static constexpr int kGivesWayFor = 10;
+    // So often the time doubles for which commands wait for a joiner: from half a second to eight, unless told otherwise.
+    static constexpr int kMostOutrun = 4;
     // A takeover that is behind waits for others to answer for a fourth of that limit: whoever lives answers at once.
     static constexpr int kAnswersWithin = 4;
 
@@ -245,6 +251,8 @@ private:
     Offset write_limit_ = 0;        // append may go this far without looking at the followers again
     ReplicaId joiner_ = kNobody;
     Offset joiner_holds_ = 0;
+    bool joiner_learns_ = false;  // its snapshot is on its way
+    int outrun_ = 0;              // joiners in a row for which the ring was not held long enough
     Nanoseconds blocked_since_ = 0;
     Nanoseconds alone_since_ = 0;  // without a majority of followers; 0: not alone
     Nanoseconds gives_way_until_ = 0;

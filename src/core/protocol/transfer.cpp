@@ -43,7 +43,7 @@ Proposal Transfer::tenure() const noexcept {
 void Transfer::look_for_learner(Nanoseconds now) {
     for (ReplicaId const member : settings_.members) {
         PeerState const state = fabric_.peer(member);
-        if (member == settings_.self || state.incarnation == 0 || state.gone) {
+        if (member == settings_.self || state.incarnation == 0 || state.gone || !replicator_.is_wanted(member)) {
             continue;
         }
         Incarnation const counted = replicator_.configuration_at_tail().incarnations[member];
@@ -51,8 +51,9 @@ void Transfer::look_for_learner(Nanoseconds now) {
             // (a) has happened: followers of another incarnation are not counted. (b):
             static_cast<void>(replicator_.append_admission(member, state.incarnation));
         } else if (state.incarnation == counted && needs_snapshot(member, counted)) {
-            begin(member, counted, now);
-            return;
+            if (begin(member, counted, now)) {
+                return;
+            }
         }
     }
 }
@@ -67,8 +68,9 @@ void Transfer::look_for_lapped(Nanoseconds now) {
         }
         std::optional<Position> const applied = load_position(view->applied);
         if (applied && applied->offset < executor_.applied().offset) {
-            begin(member, view->incarnation, now);
-            return;
+            if (begin(member, view->incarnation, now)) {
+                return;
+            }
         }
     }
 }
@@ -90,17 +92,20 @@ bool Transfer::take_snapshot(Nanoseconds now) {
     return taken;
 }
 
-void Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now) {
+bool Transfer::begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now) {
     bool const connected = side_.connected(replica) == incarnation || side_.connect(replica);
-    if (!connected || now < give_at_ || !take_snapshot(now)) {
-        return;
+    if (!connected || now < std::max(give_at_, shunned_until_[replica]) || !take_snapshot(now)) {
+        return false;
     }
     learner_ = replica;
-    replicator_.hold_for_joiner(replica, executor_.applied().offset);
+    restores_ = false;
+    stands_for_ = executor_.applied().offset;
+    replicator_.hold_for_joiner(replica, stands_for_);
     piece_ = Piece{tenure(), replicator_.incarnation(), incarnation, ++transfers_, 1, snapshot_.size(), 0, 0};
     send_piece(now);
-    sent_at_ =
-        0;  // the snapshot has taken its time, and `now` is from before: the learner's time begins with the next step
+    // The snapshot has taken its time, and `now` is from before: the learner's time begins with the next step.
+    sent_at_ = 0;
+    return true;
 }
 
 void Transfer::send_piece(Nanoseconds now) {
@@ -122,8 +127,21 @@ void Transfer::await_piece(Nanoseconds now) {
         sent_at_ = now;
     }
     PeerState const state = fabric_.peer(learner_);
-    if (state.gone || state.incarnation != piece_.target || now - sent_at_ > settings_.transfer_timeout) {
+    if (state.gone || state.incarnation != piece_.target) {
         finish(false);
+        return;
+    }
+    if (now - sent_at_ > patience()) {
+        shunned_until_[learner_] = now + kShunnedFor * settings_.transfer_timeout;
+        finish(false);
+        return;
+    }
+    if (restores_) {
+        OwnCells const* const view = replicator_.look_at(learner_);
+        std::optional<Position> const applied = view == nullptr ? std::nullopt : load_position(view->applied);
+        if (applied && applied->offset >= stands_for_) {
+            finish(true);
+        }
         return;
     }
     std::optional<PieceTaken> const taken = load_cell(region_.peers[learner_].taken);
@@ -132,11 +150,18 @@ void Transfer::await_piece(Nanoseconds now) {
         return;
     }
     if (piece_.number * kPieceBytes >= piece_.total_bytes) {
-        finish(true);
+        restores_ = true;
+        sent_at_ = now;
     } else {
         ++piece_.number;
         send_piece(now);
     }
+}
+
+// To restore takes as long as it takes, and the learner beats meanwhile. But nobody is waited for for ever.
+Nanoseconds Transfer::patience() const noexcept {
+    return restores_ && shared_.is_alive(learner_) ? kRestoresWithin * settings_.transfer_timeout
+                                                   : settings_.transfer_timeout;
 }
 
 void Transfer::finish(bool delivered) noexcept {
@@ -201,11 +226,11 @@ bool Learner::take(ReplicaId from, Piece const& piece) {
         return false;
     }
     ++arriving.taken;
+    acknowledge(from, piece);  // before it is restored, which may take long
     if (arriving.bytes.size() >= piece.total_bytes) {
         arrived(from, piece, arriving.bytes);
         arriving.bytes = OwnedBytes{};
     }
-    acknowledge(from, piece);
     return true;
 }
 

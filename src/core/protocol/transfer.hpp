@@ -11,7 +11,8 @@
 // But those who could lead may be paused, or their programs stand aside, and the only one who may lead is the one who
 // was lapped: then, as long as nobody leads, they give it what it needs.
 //
-// A snapshot travels in numbered pieces through the learner's background region; each is acknowledged by a cell.
+// A snapshot travels in numbered pieces through the learner's background region; each is acknowledged by a cell. That all
+// of it is restored shows in what the learner says that it has executed.
 #pragma once
 
 #include "fabric/fabric.hpp"
@@ -31,14 +32,19 @@ public:
     bool step(Nanoseconds now);
 
 private:
+    // In time limits for one piece:
+    static constexpr int kRestoresWithin = 30;
+    static constexpr int kShunnedFor = 2;
+
     void look_for_learner(Nanoseconds now);
     [[nodiscard]] Proposal tenure() const noexcept;
     [[nodiscard]] bool needs_snapshot(ReplicaId replica, Incarnation incarnation) const noexcept;
     void look_for_lapped(Nanoseconds now);
     [[nodiscard]] bool take_snapshot(Nanoseconds now);
-    void begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now);
+    [[nodiscard]] bool begin(ReplicaId replica, Incarnation incarnation, Nanoseconds now);
     void send_piece(Nanoseconds now);
     void await_piece(Nanoseconds now);
+    [[nodiscard]] Nanoseconds patience() const noexcept;
     void finish(bool delivered) noexcept;
 
     Fabric& fabric_;
@@ -50,12 +56,16 @@ private:
     Channel& side_;
     ReplicaId learner_ = kNobody;
     Piece piece_;
+    bool restores_ = false;  // it has taken all pieces
+    Offset stands_for_ = 0;  // the snapshot: who has executed up to here has restored it
     OwnedBytes snapshot_;
     Checked<Piece> outgoing_;
     Nanoseconds sent_at_ = 0;
     Nanoseconds look_at_ = 0;
     Nanoseconds give_at_ = 0;  // not before: the state machine has just failed to give a snapshot
-    Nanoseconds led_at_ = 0;   // when somebody led last, as far as this replica knows
+    // Who took no piece in time: meanwhile others are served, and a leader without a majority finds that it is alone.
+    std::array<Nanoseconds, kMaxReplicas> shunned_until_{};
+    Nanoseconds led_at_ = 0;  // when somebody led last, as far as this replica knows
     std::uint64_t transfers_ = 0;
 };
 
