@@ -201,7 +201,10 @@ class CommandFailed(MuError):
 
 
 class SessionExpired(MuError):
-    """The cluster has forgotten this session: more than max_sessions others have been used since."""
+    """The cluster has forgotten this session: more than max_sessions others have been used since.
+
+    Or another session uses the same client id, and has used this request's number.
+    """
 
     remedy = (
         "This request was not applied again, but whether an earlier try of it was is no longer known. Read the"

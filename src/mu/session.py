@@ -70,7 +70,8 @@ class Session:
         Args:
             execute: how to execute.
             timeout_ns: of a call that names none.
-            client: the id, 1 to 2**64 - 1; None: random bits.
+            client: the id, 1 to 2**64 - 1; None: random bits. No two sessions may share one, nor may one be used again
+                by a program that was started again: their requests then raise SessionExpired, and are not applied.
             later: how to execute for asyncio.
         """
         if client is not None and not 0 < client < 1 << 64:

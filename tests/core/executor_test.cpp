@@ -84,7 +84,7 @@ TEST_CASE("Formation and admit records change the configuration, when they are e
 TEST_CASE("A retry after Indeterminate is applied once, and gets the reply of the first time") {
     Bench bench;
     bench.run({{"a", {7, 1}}});
-    bench.run({{"a", {7, 1}}});
+    bench.run({{"a", {7, 1 | kRetryBit}}});
     CHECK(bench.machine.commands == Commands{"a"});
     CHECK(bench.replies.lines[1].ends_with("/0 0 1"));
 }

@@ -193,20 +193,23 @@ private:
     void run() {
         Nanoseconds const deadline = monotonic_now() + kLongest;
         ReplicaId replica = Trio::kIds.front();
+        std::uint64_t again = 0;
         for (std::uint64_t number = 1; number <= commands_ && monotonic_now() < deadline;) {
-            if (call(*trio_.at(replica), number)) {
+            if (call(*trio_.at(replica), number, again)) {
                 acknowledged_.store(number++, std::memory_order_release);
+                again = 0;
             } else {
+                again = kRetryBit;
                 replica = Trio::after(replica);
                 std::this_thread::yield();
             }
         }
     }
-    [[nodiscard]] bool call(Life& life, std::uint64_t number) const {
+    [[nodiscard]] bool call(Life& life, std::uint64_t number, std::uint64_t again) const {
         Command const command{name_, number};
         ClientRequest request;
         request.command = std::as_bytes(std::span(&command, 1));
-        request.session = {name_, number};
+        request.session = {name_, number | again};
         request.wants_reply = number % 3 != 0;
         if (!life.node.try_run(request)) {
             life.node.run(request, monotonic_now() + kCallTimeout);

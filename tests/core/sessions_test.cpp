@@ -33,13 +33,21 @@ TEST_CASE("A client's first request is fresh, and so is each next one") {
 TEST_CASE("A repeated request is answered as it was before, a refusal too") {
     Sessions sessions(4);
     sessions.remember({7, 1}, ReplyStatus::ok, reply("done"));
-    REQUIRE(sessions.judge({7, 1}) == Verdict::repeated);
+    REQUIRE(sessions.judge({7, 1 | kRetryBit}) == Verdict::repeated);
     CHECK(sessions.last_status() == ReplyStatus::ok);
     CHECK(text_of(sessions.last_reply()) == "done");
     sessions.remember({7, 2}, ReplyStatus::failed, reply("no"));
-    REQUIRE(sessions.judge({7, 2}) == Verdict::repeated);
+    REQUIRE(sessions.judge({7, 2 | kRetryBit}) == Verdict::repeated);
     CHECK(sessions.last_status() == ReplyStatus::failed);
     CHECK(text_of(sessions.last_reply()) == "no");
+}
+
+TEST_CASE(
+    "A request under the number of the last one that was not sent again is another client's: it gets no reply of "
+    "that") {
+    Sessions sessions(4);
+    sessions.remember({7, 1}, ReplyStatus::ok, reply("done"));
+    CHECK(sessions.judge({7, 1}) == Verdict::stale);
 }
 
 TEST_CASE("A request older than the session's last one is stale: its reply is gone") {
@@ -62,15 +70,15 @@ TEST_CASE("A full table forgets the client least recently used by the log, not t
     sessions.remember({3, 1}, ReplyStatus::ok, {});
     CHECK(sessions.size() == 2);
     CHECK(sessions.judge({2, 2}) == Verdict::expired);
-    CHECK(sessions.judge({1, 2}) == Verdict::repeated);
-    CHECK(sessions.judge({3, 1}) == Verdict::repeated);
+    CHECK(sessions.judge({1, 2 | kRetryBit}) == Verdict::repeated);
+    CHECK(sessions.judge({3, 1 | kRetryBit}) == Verdict::repeated);
 }
 
 TEST_CASE("Only what the log says counts as use: judging a request does not keep its client") {
     Sessions sessions(2);
     sessions.remember({1, 1}, ReplyStatus::ok, {});
     sessions.remember({2, 1}, ReplyStatus::ok, {});
-    CHECK(sessions.judge({1, 1}) == Verdict::repeated);
+    CHECK(sessions.judge({1, 1 | kRetryBit}) == Verdict::repeated);
     sessions.remember({3, 1}, ReplyStatus::ok, {});
     CHECK(sessions.judge({1, 2}) == Verdict::expired);
 }
@@ -90,13 +98,13 @@ TEST_CASE("A table restored from a snapshot judges, replies and forgets as the s
     CHECK(saved(restored) == bytes);
     CHECK(restored.judge({9, 9}) == Verdict::expired);
     for (Sessions* const sessions : {&original, &restored}) {
-        REQUIRE(sessions->judge({2, 9}) == Verdict::repeated);
+        REQUIRE(sessions->judge({2, 9 | kRetryBit}) == Verdict::repeated);
         CHECK(sessions->last_status() == ReplyStatus::failed);
         CHECK(text_of(sessions->last_reply()) == "two");
         sessions->remember({4, 1}, ReplyStatus::ok, {});
         sessions->remember({5, 1}, ReplyStatus::ok, {});
         CHECK(sessions->judge({2, 9}) == Verdict::expired);
-        CHECK(sessions->judge({1, 5}) == Verdict::repeated);
+        CHECK(sessions->judge({1, 5 | kRetryBit}) == Verdict::repeated);
     }
     CHECK(saved(restored) == saved(original));
 }

@@ -84,7 +84,7 @@ void raise_unless_ok(Node const& node, Outcome outcome, ReplyStatus status, std:
         raise("SessionExpired", "The cluster no longer knows this session");
     }
     if (status == ReplyStatus::session_stale) {
-        raise("SessionExpired", "A later request of this session was applied already");
+        raise("SessionExpired", "This request's number, or a later one, was used already: another session has the same client id");
     }
 }
 

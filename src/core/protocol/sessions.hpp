@@ -17,7 +17,7 @@ enum class ReplyStatus : std::uint32_t {
     ok = 0,
     failed = 1,           // the state machine refused the command, on every replica alike
     session_expired = 2,  // the table no longer knows this client: whether the command was applied is unknown
-    session_stale = 3,    // an older request of the session than its last one
+    session_stale = 3,    // not a later request than the last one, nor that one again
 };
 
 class Sessions {
@@ -36,7 +36,8 @@ public:
             return number == 1 && !forgotten ? Verdict::fresh : Verdict::expired;
         }
         Client& client = found->second;
-        if (number == client.number) {
+        // The same number for the first time is another session's that calls itself the same: its command is another one.
+        if (number == client.number && (request.number & kRetryBit) != 0) {
             last_ = &client;
             return Verdict::repeated;
         }

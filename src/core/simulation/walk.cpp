@@ -156,8 +156,9 @@ void Walk::propose_some(ReplicaId id) {
         if (client.command == 0) {
             client.command = next_command_++;
             ++client.number;
+            client.sent = false;
         }
-        session = {index + 1, client.number};
+        session = {index + 1, client.number | (client.sent ? kRetryBit : 0)};
         command.number = client.command;
         command.session = index + 1;
         padding = 8;
@@ -171,7 +172,7 @@ void Walk::propose_some(ReplicaId id) {
         plan_.cluster.machine ? std::span<std::byte const>(commands_of_storms_) : std::span(same).first(padding);
     bool const for_the_first_time = judge_.proposed(command.number);
     bool const with_session = command.session != 0;
-    if (with_session) sessions_[command.session - 1].in_flight = true;
+    if (with_session) sessions_[command.session - 1].in_flight = sessions_[command.session - 1].sent = true;
     if (cluster_.propose(id, command.number, rest, session) == Outcome::ok) {
         offered(id, command);
     } else {

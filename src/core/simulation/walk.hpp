@@ -135,6 +135,7 @@ private:
         std::uint64_t number = 0;   // of the request
         std::uint64_t command = 0;  // 0: the next request has not been made
         bool in_flight = false;
+        bool sent = false;  // the request, once
     };
     struct Read {
         bool open = false;
