@@ -265,7 +265,7 @@ TOLD = [
             "Nobody is asked or brought up who does not beat, unless there is no majority without it.",
             Edit(
                 "protocol/followers.cpp",
-                "return shared_.is_alive(replica) || counted_.size() < settings_.majority();",
+                "return shared_.is_alive(replica) || !enough_counted();",
                 "return replica != kNobody;",
             ),
         ),

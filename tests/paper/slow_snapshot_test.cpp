@@ -76,6 +76,31 @@ TEST_CASE(
     CHECK(cluster.machine(2).snapshots == 1);
 }
 
+TEST_CASE("(c) A fail-over does not wait for the snapshot of a lapped voter without which there is a majority") {
+    Formed cluster;
+    cluster.lap_the_third();
+    cluster.replica(2).shared().alive.fetch_or(1U << 3U);  // it steps again
+    cluster.hold();
+    REQUIRE(cluster.take_over(2, {1, 3}, Stage::sealing));
+    auto const step = [&] {
+        cluster.pass(2 * quick_settings().joiner_retry);
+        cluster.step_replication(2);
+    };
+    cluster.land(2, 3);
+    step();
+    REQUIRE(cluster.replicator(2).follower(3).stage == Follower::Stage::behind);
+    step();
+    REQUIRE(cluster.replicator(2).stage() == Stage::sealing);
+    CHECK(cluster.machine(2).snapshots == 0);
+    cluster.land_between(2, {1});  // the other one is taught …
+    step();
+    cluster.land_between(2, {1});  // … and accepts the seal
+    step();
+    REQUIRE(cluster.replicator(2).leading());
+    step();
+    CHECK(cluster.machine(2).snapshots == 1);
+}
+
 TEST_CASE("A leader without a majority gives way, though it goes on trying to bring up one who takes nothing") {
     Formed cluster;
     cluster.lap_the_third();

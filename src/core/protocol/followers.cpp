@@ -177,9 +177,7 @@ void Replicator::lose(ReplicaId replica, Nanoseconds retry_at) {
     rebuild_writers();
 }
 
-bool Replicator::is_wanted(ReplicaId replica) const noexcept {
-    return shared_.is_alive(replica) || counted_.size() < settings_.majority();
-}
+bool Replicator::is_wanted(ReplicaId replica) const noexcept { return shared_.is_alive(replica) || !enough_counted(); }
 
 OwnCells const* Replicator::look_at(ReplicaId replica) noexcept {
     Incarnation const present = fabric_.peer(replica).incarnation;

@@ -105,6 +105,7 @@ public:
     [[nodiscard]] Offset tail() const noexcept { return tail_.offset; }
     [[nodiscard]] Offset commit_written() const noexcept { return commit_written_; }
     [[nodiscard]] bool enough_confirmed() const noexcept { return writers_.size() >= settings_.majority(); }
+    [[nodiscard]] bool enough_counted() const noexcept { return counted_.size() >= settings_.majority(); }
     [[nodiscard]] std::span<ReplicaId const> writers() const noexcept { return writers_; }
     [[nodiscard]] Follower const& follower(ReplicaId replica) const noexcept { return followers_[replica]; }
     [[nodiscard]] Configuration const& configuration_at_tail() const noexcept { return configuration_; }

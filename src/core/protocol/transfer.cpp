@@ -79,9 +79,12 @@ bool Transfer::needs_snapshot(ReplicaId replica, Incarnation incarnation) const 
     if (executor_.configuration().incarnations[replica] != incarnation) {
         return false;  // the record is not executed here yet: a snapshot would not stand for it
     }
-    // A lapped voter may be what the seal waits for; a fresh one is brought up by a sealed leader only.
-    return replicator_.follower(replica).stage == Follower::Stage::behind ||
-           (replicator_.leading() && replicator_.unadmitted(replica));
+    if (replicator_.leading()) {
+        return replicator_.follower(replica).stage == Follower::Stage::behind || replicator_.unadmitted(replica);
+    }
+    // A lapped voter may be what the seal waits for. If it is not, a fail-over must not wait for its snapshot; and a
+    // fresh one is brought up by a sealed leader only.
+    return replicator_.follower(replica).stage == Follower::Stage::behind && !replicator_.enough_counted();
 }
 
 bool Transfer::take_snapshot(Nanoseconds now) {
