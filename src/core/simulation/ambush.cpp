@@ -156,7 +156,10 @@ void Walk::go_on_without_memory(ReplicaId requester, ReplicaId granter, ReplicaI
 
 void Walk::cripple(ReplicaId id) {
     auto const other = static_cast<ReplicaId>(1 + (id + dice_.below(cluster_.size() - 1)) % cluster_.size());
-    switch (dice_.below(5)) {
+    switch (dice_.below(plan_.halts ? 6 : 5)) {
+        case 5:
+            halt(id);
+            break;
         case 0:
             crash(id, dice_.one_in(2));
             break;

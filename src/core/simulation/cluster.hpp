@@ -44,6 +44,7 @@ public:
         return applied;
     }
     [[nodiscard]] bool snapshot(OwnedBytes& out) override {
+        if (at_work) at_work();
         auto const bytes = std::as_bytes(std::span(history));
         ByteWriter writer(out);
         writer.sized(bytes);
@@ -54,6 +55,7 @@ public:
         return given;
     }
     void restore(std::span<std::byte const> snapshot) override {
+        if (at_work) at_work();
         ByteReader reader(snapshot);
         auto const numbers = reader.sized();
         history.resize(numbers.size() / sizeof(std::uint64_t));
@@ -77,6 +79,7 @@ public:
     std::vector<std::uint64_t> history;
     std::map<std::uint64_t, Reply> replies;  // by number; only with a machine inside, and of one's own life
     std::uint64_t restored = 0;
+    std::function<void()> at_work;  // called in a snapshot and in a restore: those take their time
 
 private:
     static constexpr std::byte kBallast{0x6d};
@@ -145,6 +148,13 @@ public:
     }
     [[nodiscard]] bool alive(ReplicaId id) const noexcept { return world.alive(id); }
 
+    // What happens while the state machine of a replica makes a snapshot or restores one, in every life.
+    void on_work(std::function<void(ReplicaId)> work) {
+        work_ = std::move(work);
+        for (ReplicaId id = 1; id <= size(); ++id)
+            machines_[id]->at_work = [this, id] { work_(id); };
+    }
+
     void crash(ReplicaId id) {
         replicas_[id].reset();
         world.crash(id);
@@ -174,11 +184,13 @@ private:
             settings.members.push_back(member);
         machines_[id] =
             std::make_unique<Recorder>(options_.ballast_bytes, options_.machine ? options_.machine(id) : nullptr);
+        if (work_) machines_[id]->at_work = [this, id] { work_(id); };
         replicas_[id] = std::make_unique<Replica>(world.fabric(id), format, std::move(settings), *machines_[id],
                                                   world.incarnation(id));
     }
 
     ClusterOptions options_;
+    std::function<void(ReplicaId)> work_;
 
 public:
     SimWorld world;

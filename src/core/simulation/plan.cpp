@@ -34,12 +34,13 @@ WalkPlan WalkPlan::of(std::uint64_t seed, std::uint64_t steps, std::size_t repli
     WalkPlan plan;
     plan.seed = seed;
     static constexpr std::array<std::size_t, 8> kSizes{3, 3, 3, 3, 3, 5, 5, 7};
-    plan.cluster.replicas = dice.one_in(40) ? 1 : dice.of(kSizes);
+    static constexpr std::array<std::size_t, 4> kOddities{1, 2, 4, 6};
+    plan.cluster.replicas = dice.one_in(16) ? dice.of(kOddities) : dice.of(kSizes);
     plan.cluster.log_bytes = dice.one_in(3) ? 8192 : 4096;
     plan.cluster.revocation = dice.one_in(2) ? Revocation::by_area : Revocation::by_refusal;
     plan.cluster.ordered_writes = !dice.one_in(4);
     plan.cluster.auto_deliver = false;
-    plan.cluster.ballast_bytes = dice.one_in(8) ? kPieceBytes : 0;
+    plan.cluster.ballast_bytes = dice.one_in(8) ? kPieceBytes * (1 + dice.below(3)) : 0;
     plan.cluster.settings = quick_settings();
     if (dice.one_in(4)) plan.cluster.settings.commit_idle_after = 0;
     plan.keeps_majority = !dice.one_in(5);
@@ -55,6 +56,8 @@ WalkPlan WalkPlan::of(std::uint64_t seed, std::uint64_t steps, std::size_t repli
     plan.limps = dice.one_in(3);
     plan.denials = dice.one_in(3);
     plan.breaks = dice.one_in(3);
+    plan.halts = dice.one_in(3);
+    plan.works_long = dice.one_in(4);
     if (steps != 0) plan.steps = steps;
     if (replicas != 0) plan.cluster.replicas = replicas;
     return plan;

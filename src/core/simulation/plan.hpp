@@ -33,6 +33,8 @@ struct WalkPlan {
     bool ambushes = false;         // faults lie in wait for the moments that chance seldom meets (ambush.cpp)
     bool limps = false;            // in the end, a minority fails once more
     bool breaks = false;           // connections break, too
+    bool halts = false;            // replicas stop by themselves, while their background plane goes on
+    bool works_long = false;       // snapshots and restores take longer than anybody is given for one piece
     bool denials = false;          // on some links, for a while, whatever is written lands and is never acknowledged
 
     // Everything from the seed; steps and replicas as asked for, if they are.

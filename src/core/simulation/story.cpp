@@ -67,13 +67,13 @@ void Walk::note_operation(Kind kind, QueueId queue) {
 }
 
 std::string describe(WalkEvent const& event) {
-    static constexpr std::array<char const*, 27> kNames{
+    static constexpr std::array<char const*, 28> kNames{
         "background",   "replication",    "propose",    "read",     "read done",
         "acknowledge",  "land",           "tear",       "fail",     "fail after effect",
         "land, no ack", "land in permit", "disconnect", "cut",      "heal",
         "crash",        "gone",           "restart",    "discover", "freeze",
         "thaw",         "pause",          "resume",     "aside",    "able",
-        "jump",         "stage"};
+        "halt",         "jump",           "stage"};
     std::array<char, 240> line{};
     bool const operation = event.kind >= Kind::land && event.kind <= Kind::permit_land;
     double const at = static_cast<double>(event.at) / 1000.0;

@@ -79,9 +79,25 @@ void Walk::in_permit(ReplicaId id) {
 // The replica is stopped in the middle of a step. The others go on, and its other plane.
 void Walk::in_moment(ReplicaId id, Plane plane) {
     if (!storming_ || stopped_ != kNobody || plan_.stop_every == 0 || !dice_.one_in(plan_.stop_every)) return;
+    stop_inside(id, plane, dice_.below(dice_.one_in(4) ? 600 : 30));
+}
+
+// A state machine takes its time: longer than a learner is given for one piece.
+void Walk::in_work(ReplicaId id) {
+    auto const limit = static_cast<std::uint64_t>(plan_.cluster.settings.transfer_timeout);
+    if (stopped_ != kNobody || dice_.one_in(2)) return;
+    stop_inside(id, Plane::replication,
+                dice_.below(2 * limit / static_cast<std::uint64_t>(storming_ ? plan_.tick : kCalmTick)));
+}
+
+void Walk::stop_inside(ReplicaId id, Plane plane, std::uint64_t steps) {
     stopped_ = id;
     stopped_plane_ = plane;
-    for (std::uint64_t i = dice_.below(dice_.one_in(4) ? 600 : 30); i > 0 && judge_.content(); --i) {
+    for (std::uint64_t i = steps; i > 0 && judge_.content(); --i) {
+        if (!storming_) {
+            calm_round();
+            continue;
+        }
         ++step_;
         now_ += static_cast<Nanoseconds>(dice_.below(static_cast<std::uint64_t>(plan_.tick)));
         one_step();
@@ -130,6 +146,7 @@ void Walk::deny_some(bool young) {
 void Walk::calm_down() {
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         lives_[id].frozen = false;
+        if (lives_[id].halted) crash(id, true);
         if (!cluster_.alive(id)) restart(id);
         cluster_.world.vouch_runnable(id, false);
         cluster_.replica(id).shared().paused.store(false);
@@ -140,7 +157,7 @@ void Walk::calm_down() {
 }
 
 bool Walk::up(ReplicaId id) const {
-    if (!cluster_.alive(id)) return false;
+    if (!cluster_.alive(id) || lives_[id].halted) return false;
     return lives_[id].lives == 1 || admitted(id);
 }
 
@@ -150,7 +167,8 @@ bool Walk::may_crash(ReplicaId id) const {
     std::size_t witnesses = 0;
     for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
         others += other != id && up(other) ? 1 : 0;
-        witnesses += other != id && cluster_.alive(other) && admitted(other) ? 1 : 0;
+        bool const remembers = cluster_.alive(other) && !lives_[other].halted;
+        witnesses += other != id && remembers && admitted(other) ? 1 : 0;
     }
     if (plan_.keeps_majority) return others >= majority_of(cluster_.size());
     // Once everybody who knew of the cluster has forgotten it, nobody can tell that there was one.
@@ -242,6 +260,10 @@ void Walk::set_clock(ReplicaId id) {
 
 void Walk::crash_some(ReplicaId id) {
     if (!may_crash(id)) return;
+    if (plan_.halts && dice_.one_in(3)) {
+        halt(id);
+        return;
+    }
     crash(id, dice_.one_in(2));
     if (dice_.one_in(6)) restart(id);
 }
@@ -341,6 +363,14 @@ void Walk::pause(ReplicaId id, bool paused) {
     if (!cluster_.alive(id)) return;
     note(paused ? Kind::pause : Kind::resume, id);
     cluster_.replica(id).shared().paused.store(paused);
+}
+
+void Walk::halt(ReplicaId id) {
+    if (!cluster_.alive(id) || lives_[id].halted) return;
+    note(Kind::halt, id);
+    live_ = live_ && !forming() && may_crash(id);  // only as another life can it go on
+    lives_[id].halted = true;
+    cluster_.replica(id).shared().halted.store(true);
 }
 
 void Walk::stand_aside(ReplicaId id, bool aside) {

@@ -20,6 +20,7 @@ Walk::Walk(WalkPlan const& plan)
     });
     cluster_.world.on_accept([this](ReplicaId id, Tenure const& writer) { judge_.accepted(id, writer); });
     cluster_.world.on_moment([this](ReplicaId id, Plane plane) { in_moment(id, plane); });
+    if (plan_.works_long) cluster_.on_work([this](ReplicaId id) { in_work(id); });
     for (ReplicaId id = 1; id <= cluster_.size(); ++id) {
         set_clock(id);
         for (ReplicaId other = 1; other <= cluster_.size(); ++other) {
@@ -260,14 +261,14 @@ ReplicaId Walk::leader() const {
 // --- The end --------------------------------------------------------------------------------------------------------
 
 void Walk::calm_round() {
-    now_ += 3 * kMicrosecond;
+    now_ += kCalmTick;
     ++step_;
     for (ReplicaId id = 1; id <= cluster_.size() && judge_.content(); ++id) {
-        if (!cluster_.alive(id) || lives_[id].frozen) continue;
-        step_background(id);
-        cluster_.world.deliver_all();
-        step_replication(id);
-        cluster_.world.deliver_all();
+        for (Plane const plane : {Plane::background, Plane::replication}) {
+            if (!cluster_.alive(id) || stopped(id, plane)) continue;
+            plane == Plane::background ? step_background(id) : step_replication(id);
+            cluster_.world.deliver_all();
+        }
     }
 }
 

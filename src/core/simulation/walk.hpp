@@ -1,7 +1,7 @@
 // A random walk through everything the fabric allows, over real replicas; one seed decides all of it.
 //
 // The walk is an enemy: it chooses which plane of which replica steps, which operation lands, tears, fails or stays, who
-// is cut off, frozen, paused, crashed and restarted, and when time passes. Beside the replicas, and without trusting
+// is cut off, frozen, paused, halted, crashed and restarted, and when time passes. Beside the replicas, and without trusting
 // them, a Judge (judge.hpp) remembers what was executed, acknowledged and read, and says when something is wrong. At the
 // end everything is healed, and a new command must be decided soon.
 //
@@ -51,6 +51,7 @@ struct WalkEvent {
         resume,
         aside,
         able,
+        halt,
         jump,
         stage,
     };
@@ -89,6 +90,8 @@ public:
     void heal_everything();
     void freeze(ReplicaId id, bool frozen);
     void pause(ReplicaId id, bool paused);
+    // The replica stops for good, as when its state machine raises what it must not; its background plane goes on.
+    void halt(ReplicaId id);
     // The program around the replica cannot lead now, or can again.
     void stand_aside(ReplicaId id, bool aside);
 
@@ -122,6 +125,7 @@ public:
 
 private:
     static constexpr std::size_t kRemembered = 80;
+    static constexpr Nanoseconds kCalmTick = 3 * kMicrosecond;
 
     struct Command {
         std::uint64_t number = 0;
@@ -143,6 +147,7 @@ private:
     };
     struct Life {
         bool frozen = false;
+        bool halted = false;
         std::uint64_t lives = 1;
         Replicator::Stage stage = Replicator::Stage::follower;
         std::vector<Command> in_flight;
@@ -173,6 +178,8 @@ private:
     [[nodiscard]] ReplicaId victim();
     void in_permit(ReplicaId id);
     void in_moment(ReplicaId id, Plane plane);
+    void in_work(ReplicaId id);
+    void stop_inside(ReplicaId id, Plane plane, std::uint64_t steps);
     // ambush.cpp
     void ambush();
     void quiet_steps(std::uint64_t most, std::function<bool()> const& enough);
