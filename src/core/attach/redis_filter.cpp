@@ -192,7 +192,7 @@ void joining(Context context, std::string const& name) {
         refuse(context, Refusal::not_leading);
         return;
     }
-    if (here.is_from_link(descriptor_read_last())) {
+    if (here.is_from_link(descriptor_served())) {
         if (name == "publish" && argument(context, 1) == kMarkChannel) {
             put(context, 0, "MU.AT");
             api::CommandFilterArgDelete(context, 1);
@@ -215,7 +215,7 @@ void keep_unchanged(Context context, std::string const& name) {
 bool reads_are_refused(std::string const& name) {
     Server const& here = *server();
     bool const answers = here.settings().stale_reads && here.holds_data() && here.settings_hold();
-    return !answers && !touches_no_data(name) && !here.is_from_link(descriptor_read_last());
+    return !answers && !touches_no_data(name) && !here.is_from_link(descriptor_served());
 }
 
 }  // namespace
@@ -253,9 +253,8 @@ void filter_command(Context context) {
     Server& here = *server();
     here.command_comes();
     bool const accepts = here.accepts();
-    // A batch was allowed by the leader's filter, so this passes. But what a client has sent behind a command that blocked it
-    // is executed in the middle of a batch, and looks as if it came with that: it must not get round the table below.
-    bool const in_batch = !accepts && here.role() == Role::following && here.is_from_link(descriptor_read_last());
+    // A batch was allowed by the leader's filter, so this passes.
+    bool const in_batch = !accepts && here.role() == Role::following && here.is_from_link(descriptor_served());
     std::string_view const given = argument(context, 0);
     // Nothing that is looked at has three letters, and GET and SET are most of what comes.
     if ((accepts || in_batch) && given.size() == 3) {
@@ -271,7 +270,7 @@ void filter_command(Context context) {
         } else if (here.role() == Role::following) {
             if (reads_are_refused(name)) {
                 refuse(context, Refusal::stale_reads);
-            } else if (!here.is_from_link(descriptor_read_last())) {
+            } else if (!here.is_from_link(descriptor_served())) {
                 keep_unchanged(context, name);
             }
         } else if (!touches_no_data(name)) {

@@ -6,6 +6,7 @@
 #include "attach/redis_commands.hpp"
 #include "attach/redis_filter.hpp"
 #include "attach/redis_server.hpp"
+#include "attach/redis_tap.hpp"
 
 namespace {
 
@@ -16,6 +17,8 @@ std::unique_ptr<Server> instance;
 void loop_event(RedisModuleCtx* context, api::Event, std::uint64_t subevent, void*) {
     if (subevent == api::kAfterSleep) {
         instance->after_sleep(context);
+    } else {
+        pass_ends();
     }
 }
 

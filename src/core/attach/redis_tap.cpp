@@ -26,7 +26,10 @@ constexpr std::size_t kMaxDescriptors = 1U << 17U;
 TapOwner* tap_owner = nullptr;
 pthread_t main_thread;
 bool is_child = false;  // forked: nothing is tapped there
-int read_last = -1;
+// Whose command is executed: the connection that was read last, or negative.
+int served = -1;
+bool pass_ended = false;  // redis is about to sleep
+bool is_nested = false;   // redis looks at others in the middle of a long command, or has in this pass
 std::atomic<int> link_descriptor{-1};
 std::array<std::atomic<Kind>, kMaxDescriptors> kinds{};
 // Descriptors of which redis wants to know when they take bytes again: something for them is left of an earlier pass.
@@ -131,11 +134,29 @@ int tapped_epoll_ctl(int epoll, int operation, int descriptor, epoll_event* even
     return epoll_ctl(epoll, operation, descriptor, event);
 }
 
+// In the middle of a long command redis reads what clients send, and answers that it is busy. When it has come to the
+// command's end it goes on with what it has read before, without another read: nobody can tell whose commands those are.
+// So the link's bytes stay where they are until then: its commands must be known.
 ssize_t tapped_read(int descriptor, void* bytes, std::size_t length) {
-    if (on_main_thread()) {
-        read_last = descriptor;
+    if (on_main_thread() && kind_of(descriptor) == Kind::socket) {
+        if (!is_nested) {
+            served = descriptor;
+        } else if (descriptor == known_link()) {
+            errno = EAGAIN;
+            return -1;
+        }
     }
     return read(descriptor, bytes, length);
+}
+
+// Without the pass's end before it this is a look at others in the middle of a long command.
+int tapped_epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) {
+    if (on_main_thread()) {
+        is_nested = !pass_ended;
+        pass_ended = false;
+        served = -1;
+    }
+    return epoll_wait(epoll, events, most, timeout_ms);
 }
 
 int tapped_fdatasync(int descriptor) {
@@ -164,13 +185,14 @@ std::string install_tap(TapOwner& owner) {
     tap_owner = &owner;
     main_thread = pthread_self();
     pthread_atfork(nullptr, nullptr, [] { is_child = true; });
-    std::array<attach::Redirection, 6> redirections{{
+    std::array<attach::Redirection, 7> redirections{{
         {"write", reinterpret_cast<void*>(tapped_write)},
         {"fdatasync", reinterpret_cast<void*>(tapped_fdatasync)},
         {"close", reinterpret_cast<void*>(tapped_close)},
         {"read", reinterpret_cast<void*>(tapped_read)},
         {"writev", reinterpret_cast<void*>(tapped_writev)},
         {"epoll_ctl", reinterpret_cast<void*>(tapped_epoll_ctl)},
+        {"epoll_wait", reinterpret_cast<void*>(tapped_epoll_wait)},
     }};
     std::string wrong = attach::redirect(redirections);
     for (attach::Redirection const& each : redirections) {
@@ -181,7 +203,12 @@ std::string install_tap(TapOwner& owner) {
     return wrong;
 }
 
-int descriptor_read_last() noexcept { return read_last; }
+int descriptor_served() noexcept { return served; }
+
+void pass_ends() noexcept {
+    pass_ended = true;
+    served = -1;
+}
 
 int known_link() noexcept { return link_descriptor.load(std::memory_order_relaxed); }
 

@@ -35,9 +35,13 @@ public:
 // Installs the redirections; returns what went wrong, or nothing.
 [[nodiscard]] std::string install_tap(TapOwner& owner);
 
-// The descriptor that redis read last on its main thread: whose command it is that is being executed.
-[[nodiscard]] int descriptor_read_last() noexcept;
-// The descriptor that is known to be redis's link; forgotten when it is closed. Negative: unknown.
+// The connection whose command is being executed, if that is known: the one that redis read last. Negative: it is not
+// known, but a client's, not the link's. So it is at the end of a pass, when redis executes what clients have sent behind
+// a command that blocked them, and in the rest of a pass in which it has looked at others in the middle of a long command.
+[[nodiscard]] int descriptor_served() noexcept;
+// Redis is about to sleep, but for what it still executes of clients that were blocked.
+void pass_ends() noexcept;
+// The descriptor by which commands of redis's link have come; forgotten when it is closed. Negative: unknown.
 [[nodiscard]] int known_link() noexcept;
 void know_link(int descriptor) noexcept;
 // Breaks the connections that still have to take bytes from an earlier pass: what redis has appended to those since

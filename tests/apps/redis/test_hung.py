@@ -11,9 +11,7 @@ from mu.apps.redis import LocalRedis
 from mu.apps.redis.options import Address
 from tests.apps.redis.conftest import DIGEST
 from tests.apps.redis.test_failover import PATIENCE, succeeds
-from tests.apps.redis.workload import packed
-
-BUSY_SOON = ("--busy-reply-threshold", "10")  # milliseconds, before a script may be killed
+from tests.apps.redis.workload import BUSY_SOON, packed
 
 
 def test_a_leader_in_an_endless_script_is_replaced(fresh: Callable[..., LocalRedis], binary: str) -> None:

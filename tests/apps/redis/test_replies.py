@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from mu.apps.redis import LocalRedis
-from tests.apps.redis.workload import packed
+from tests.apps.redis.conftest import DIGEST
+from tests.apps.redis.workload import BUSY_SOON, LONG, packed
 
 CHUNK = b"y" * 8000
 ENOUGH = 5.0  # seconds without a byte: nothing more comes
@@ -135,3 +136,48 @@ def test_a_follower_that_cannot_execute_a_command_is_not_trusted(fresh: Callable
     servers.settle()
     servers.connect(leader, db=7).set("a", 1)
     servers.wait(lambda: "a replicated command was refused" in servers.log(victim), 30, "It noticed nothing")
+
+
+def test_a_follower_is_not_changed_behind_a_blocked_command(fresh: Callable[..., LocalRedis]) -> None:
+    """The same PFCOUNT is refused if a batch has woken its client, and the batch's words were what redis read last."""
+    servers = fresh(follower_reads="stale")
+    leader = servers.settle()
+    client = servers.connect(leader)
+    client.pfadd("h", *range(100))
+    follower = next(each for each in servers.running if each != leader)
+    servers.settle()
+    with connect(servers, follower) as blocked:
+        blocked.sendall(packed("XREAD", "BLOCK", "0", "STREAMS", "waited", "$") + packed("PFCOUNT", "h"))
+        asked = servers.client(follower)
+        servers.wait(lambda: asked.info("clients")["blocked_clients"], 30, "Nobody is blocked")
+        client.xadd("waited", {"field": "value"})
+        assert read_until(blocked, b"PFCOUNT of one key")
+    assert len(set(servers.digests().values())) == 1
+
+
+def test_a_long_script_costs_a_follower_no_trust(fresh: Callable[..., LocalRedis]) -> None:
+    """What is decided while a client's script takes its time there is executed behind it, as it comes from the link."""
+    servers = fresh(follower_reads="stale", options=(*DIGEST, *BUSY_SOON))
+    leader = servers.settle()
+    client = servers.connect(leader)
+    client.set("a", 0)
+    follower = next(each for each in servers.running if each != leader)
+    servers.settle()
+    with connect(servers, follower) as asking, connect(servers, follower) as other:
+        asking.sendall(packed("EVAL", LONG, "0") + packed("GET", "a"))
+
+        def busy() -> bool:
+            other.sendall(packed("GET", "a"))
+            return b"BUSY" in other.recv(1000)
+
+        servers.wait(busy, 30, "It is not busy")
+        for i in range(100):
+            client.set("a", i)
+            client.pfadd("h", i)
+            client.execute_command("PFCOUNT", "h")  # is replicated: it renews what the key remembers
+        servers.wait(lambda: not busy(), 30, "It remains busy")  # it is read, and the link is not, until the end
+        assert read_until(asking, b"long")
+    servers.settle()
+    assert servers.client(follower).get("a") == b"99"
+    assert "a replicated command was refused" not in servers.log(follower)
+    assert len(set(servers.digests().values())) == 1

@@ -14,6 +14,14 @@ redis.call('SET', KEYS[1], redis.call('TIME')[2])
 redis.call('SADD', KEYS[2], unpack(ARGV))
 return redis.call('SPOP', KEYS[2])
 """
+BUSY_SOON: Final = ("--busy-reply-threshold", "10")  # milliseconds, before a long script has others looked at
+# A second and a half, in which redis looks at other clients now and then.
+LONG: Final = """
+local function now() local time = redis.call('TIME') return time[1] * 1000000 + time[2] end
+local ending = now() + 1500000
+while now() < ending do end
+return 'long'
+"""
 FUNCTION: Final = """#!lua name=counting
 redis.register_function('count', function(keys, args) return redis.call('INCRBYFLOAT', keys[1], args[1]) end)
 """
