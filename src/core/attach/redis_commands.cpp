@@ -264,7 +264,10 @@ bool add_commands(RedisModuleCtx* context) {
                                         {"sentinel", sentinel_command}}) {
         added = api::CreateCommand(context, name, command, kFlags, 0, 0, 0) == api::kOk && added;
     }
-    return added;
+    // It writes nothing: a replica refuses what says that it writes.
+    return api::CreateCommand(context, "MU.READONLY", refuse_command, "write fast allow-stale allow-loading", 0, 0,
+                              0) == api::kOk &&
+           added;
 }
 
 }  // namespace mu::redis

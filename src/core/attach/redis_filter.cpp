@@ -14,6 +14,7 @@
 
 #include "attach/redis_needs.hpp"
 #include "attach/redis_server.hpp"
+#include "attach/redis_transactions.hpp"
 
 namespace mu::redis {
 namespace {
@@ -42,15 +43,28 @@ void put(Context context, int index, std::string_view text) {
     api::CommandFilterArgReplace(context, index, api::CreateString(nullptr, text.data(), text.size()));
 }
 
-// In a transaction whatever stands in a command's place would be queued, and the client wait for EXEC to end it for ever.
-// An EXEC with an argument ends it: redis drops what was queued, and says so.
+// In a transaction whatever stands in a command's place would be queued, and the rest executed. So there redis has to
+// refuse by itself, which has EXEC execute nothing: on a replica a command that is said to write, else one that is not there.
+void have_redis_refuse(Context context, std::string_view why) {
+    bool const is_replica = (api::GetContextFlags(nullptr) & api::kIsReplica) != 0;
+    std::size_t const code = why.find(' ');
+    put(context, 0, why.starts_with("READONLY") && is_replica ? "MU.READONLY" : why.substr(code + 1));
+}
+
+// An EXEC with an argument ends its transaction: redis drops what was queued, and says so.
 void refuse(Context context, Refusal why) {
     if (lower(argument(context, 0)) == "exec") {
         api::CommandFilterArgInsert(context, 1, api::CreateString(nullptr, "refused", 7));
+        transaction_ends(descriptor_served());
         return;
     }
     for (int last = api::CommandFilterArgsCount(context) - 1; last > 0; --last) {
         api::CommandFilterArgDelete(context, last);
+    }
+    int const client = descriptor_served();
+    if (may_be_in_transaction(client) && !server()->is_from_link(client)) {
+        have_redis_refuse(context, refusal_text(why));
+        return;
     }
     put(context, 0, "MU.REFUSE");
     std::string const number = std::to_string(static_cast<int>(why));
@@ -150,6 +164,9 @@ void client(Context context) {
 
 void wait_for_file(Context context) { refuse(context, Refusal::keeps_no_file); }
 
+void begin_transaction(Context) { transaction_begins(descriptor_served()); }
+void end_transaction(Context) { transaction_ends(descriptor_served()); }
+
 void role(Context context) { put(context, 0, "MU.ROLE"); }
 void info(Context context) { put(context, 0, "MU.INFO"); }
 void wait(Context context) { put(context, 0, "MU.WAIT"); }
@@ -158,11 +175,30 @@ using Look = void (*)(Context);
 
 std::unordered_map<std::string_view, Look> const& looked_at() {
     static std::unordered_map<std::string_view, Look> const table{
-        {"config", config},  {"debug", debug},        {"module", module},   {"eval", script},
-        {"eval_ro", script}, {"script", script},      {"function", script}, {"role", role},
-        {"info", info},      {"wait", wait},          {"replicaof", never}, {"slaveof", never},
-        {"failover", never}, {"bgrewriteaof", never}, {"cluster", never},   {"psync", replica},
-        {"sync", replica},   {"publish", publish},    {"client", client},   {"waitaof", wait_for_file},
+        {"config", config},
+        {"debug", debug},
+        {"module", module},
+        {"eval", script},
+        {"eval_ro", script},
+        {"script", script},
+        {"function", script},
+        {"role", role},
+        {"info", info},
+        {"wait", wait},
+        {"replicaof", never},
+        {"slaveof", never},
+        {"failover", never},
+        {"bgrewriteaof", never},
+        {"cluster", never},
+        {"psync", replica},
+        {"sync", replica},
+        {"publish", publish},
+        {"client", client},
+        {"waitaof", wait_for_file},
+        {"multi", begin_transaction},
+        {"exec", end_transaction},
+        {"discard", end_transaction},
+        {"reset", end_transaction},
     };
     return table;
 }
@@ -176,6 +212,7 @@ bool touches_no_data(std::string const& name) {
         "quit",     "reset",     "select",       "latency",     "slowlog",      "shutdown", "time",
         "monitor",  "lolwut",    "punsubscribe", "ssubscribe",  "sunsubscribe", "replconf", "discard",
         "memory",   "module",    "debug",        "psync",       "sync",  // whether data may be copied is looked at below
+        "multi",  // else what follows would not be taken for a transaction by a server that leads by then
     };
     return names.contains(name) || name.starts_with("mu.");
 }
@@ -185,37 +222,59 @@ bool ends_script(Context context, std::string const& name) {
     return (name == "script" || name == "function") && lower(argument(context, 1)) == "kill";
 }
 
-// While redis takes another one's data: that one's commands pass, and its mark is turned into ours.
-void joining(Context context, std::string const& name) {
+// While redis takes another one's data: that one's commands pass until redis is frozen, and its mark is turned into ours.
+// Whether the command was refused.
+bool joining(Context context, std::string const& name) {
     Server& here = *server();
-    if (here.frozen()) {
+    bool const is_from_link = here.is_from_link(descriptor_served());
+    if (is_from_link ? here.frozen() : !touches_no_data(name)) {
         refuse(context, Refusal::not_leading);
-        return;
+        return true;
     }
-    if (here.is_from_link(descriptor_served())) {
-        if (name == "publish" && argument(context, 1) == kMarkChannel) {
-            put(context, 0, "MU.AT");
-            api::CommandFilterArgDelete(context, 1);
-        }
-    } else if (!touches_no_data(name)) {
-        refuse(context, Refusal::not_leading);
+    if (is_from_link && name == "publish" && argument(context, 1) == kMarkChannel) {
+        put(context, 0, "MU.AT");
+        api::CommandFilterArgDelete(context, 1);
     }
+    return false;
 }
 
 // Redis lets a follower's clients do what may change its data: a PFCOUNT of one key renews what the key remembers of it,
-// and a script may call that.
-void keep_unchanged(Context context, std::string const& name) {
+// and a script may call that. Whether the command was refused.
+bool keep_unchanged(Context context, std::string const& name) {
     if (name == "pfcount" && api::CommandFilterArgsCount(context) == 2) {
         refuse(context, Refusal::changes_follower);
-    } else if (name == "eval" || name == "evalsha" || name == "fcall") {
+        return true;
+    }
+    if (name == "eval" || name == "evalsha" || name == "fcall") {
         put(context, 0, name + "_ro");
     }
+    return false;
 }
 
 bool reads_are_refused(std::string const& name) {
     Server const& here = *server();
     bool const answers = here.settings().stale_reads && here.holds_data() && here.settings_hold();
     return !answers && !touches_no_data(name) && !here.is_from_link(descriptor_served());
+}
+
+// Of a command that this server accepts from nobody, or only from its link: whether it was refused.
+bool refused(Context context, std::string const& name) {
+    Server const& here = *server();
+    if (here.role() == Role::joining) {
+        return joining(context, name);
+    }
+    if (here.role() != Role::following) {
+        if (!touches_no_data(name)) {
+            refuse(context, Refusal::not_leading);
+            return true;
+        }
+        return false;
+    }
+    if (reads_are_refused(name)) {
+        refuse(context, Refusal::stale_reads);
+        return true;
+    }
+    return keep_unchanged(context, name);
 }
 
 }  // namespace
@@ -261,24 +320,8 @@ void filter_command(Context context) {
         return;
     }
     std::string const name = lower(given);
-    if (!accepts && !in_batch) {
-        if (ends_script(context, name)) {
-            return;
-        }
-        if (here.role() == Role::joining) {
-            joining(context, name);
-        } else if (here.role() == Role::following) {
-            if (reads_are_refused(name)) {
-                refuse(context, Refusal::stale_reads);
-            } else if (!here.is_from_link(descriptor_served())) {
-                keep_unchanged(context, name);
-            }
-        } else if (!touches_no_data(name)) {
-            refuse(context, Refusal::not_leading);
-        }
-        if (argument(context, 0).starts_with("MU.")) {
-            return;  // it is ours now
-        }
+    if (!accepts && !in_batch && (ends_script(context, name) || refused(context, name))) {
+        return;
     }
     auto const found = looked_at().find(name);
     if (found != looked_at().end()) {

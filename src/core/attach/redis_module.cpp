@@ -18,7 +18,7 @@ void loop_event(RedisModuleCtx* context, api::Event, std::uint64_t subevent, voi
     if (subevent == api::kAfterSleep) {
         instance->after_sleep(context);
     } else {
-        pass_ends();
+        before_sleep();
     }
 }
 

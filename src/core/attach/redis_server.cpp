@@ -71,10 +71,13 @@ Server::~Server() { stop(); }
 
 std::string Server::start() {
     waker_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (waker_ < 0 || api::EventLoopAdd(waker_, api::kReadable, drain, nullptr) != api::kOk) {
+    end_of_pass_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    auto const end_pass = [](int, void*, int) { pass_ends(); };
+    if (waker_ < 0 || api::EventLoopAdd(waker_, api::kReadable, drain, nullptr) != api::kOk || end_of_pass_ < 0 ||
+        api::EventLoopAdd(end_of_pass_, api::kReadable, end_pass, nullptr) != api::kOk) {
         return std::string("redis's event loop takes no descriptor: ") + std::strerror(errno);
     }
-    if (std::string wrong = install_tap(*this); !wrong.empty()) {
+    if (std::string wrong = install_tap(*this, end_of_pass_); !wrong.empty()) {
         return wrong;
     }
     if (std::string wrong = link_.start(); !wrong.empty()) {

@@ -139,6 +139,7 @@ private:
     Link link_;
     mu_node* node_ = nullptr;
     int waker_ = -1;
+    int end_of_pass_ = -1;  // the tap's marker
     std::atomic<bool> wanted_{false};
     std::atomic<bool> dump_wanted_{false};
     std::atomic<Role> role_{Role::starting};

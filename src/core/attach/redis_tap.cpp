@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "attach/got_patch.hpp"
+#include "attach/redis_transactions.hpp"
 
 namespace mu::redis {
 namespace {
@@ -28,8 +29,9 @@ pthread_t main_thread;
 bool is_child = false;  // forked: nothing is tapped there
 // Whose command is executed: the connection that was read last, or negative.
 int served = -1;
-bool pass_ended = false;  // redis is about to sleep
-bool is_nested = false;   // redis looks at others in the middle of a long command, or has in this pass
+int end_of_pass = -1;
+bool sleeps_next = false;  // else it is in the middle of a long command that redis asks what is ready
+bool is_nested = false;    // so it has in this pass
 std::atomic<int> link_descriptor{-1};
 std::array<std::atomic<Kind>, kMaxDescriptors> kinds{};
 // Descriptors of which redis wants to know when they take bytes again: something for them is left of an earlier pass.
@@ -74,6 +76,7 @@ Kind kind_of(int descriptor) noexcept {
     if (known == Kind::unknown) [[unlikely]] {
         known = classify(descriptor);
         kind.store(known, std::memory_order_relaxed);
+        transaction_ends(descriptor);  // of another connection that had this number
     }
     return known;
 }
@@ -149,14 +152,20 @@ ssize_t tapped_read(int descriptor, void* bytes, std::size_t length) {
     return read(descriptor, bytes, length);
 }
 
-// Without the pass's end before it this is a look at others in the middle of a long command.
+// Behind the descriptors that are ready stands the marker: when redis comes to that, it has served what had come.
 int tapped_epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) {
-    if (on_main_thread()) {
-        is_nested = !pass_ended;
-        pass_ended = false;
-        served = -1;
+    if (!on_main_thread() || most < 2) {
+        return epoll_wait(epoll, events, most, timeout_ms);
     }
-    return epoll_wait(epoll, events, most, timeout_ms);
+    is_nested = !sleeps_next;
+    sleeps_next = false;
+    served = -1;
+    int const ready = epoll_wait(epoll, events, most - 1, timeout_ms);
+    if (is_nested || ready <= 0) {
+        return ready;
+    }
+    events[ready] = {.events = EPOLLIN, .data = {.fd = end_of_pass}};
+    return ready + 1;
 }
 
 int tapped_fdatasync(int descriptor) {
@@ -181,8 +190,9 @@ int tapped_close(int descriptor) {
 
 }  // namespace
 
-std::string install_tap(TapOwner& owner) {
+std::string install_tap(TapOwner& owner, int marker) {
     tap_owner = &owner;
+    end_of_pass = marker;
     main_thread = pthread_self();
     pthread_atfork(nullptr, nullptr, [] { is_child = true; });
     std::array<attach::Redirection, 7> redirections{{
@@ -205,10 +215,9 @@ std::string install_tap(TapOwner& owner) {
 
 int descriptor_served() noexcept { return served; }
 
-void pass_ends() noexcept {
-    pass_ended = true;
-    served = -1;
-}
+void pass_ends() noexcept { served = -1; }
+
+void before_sleep() noexcept { sleeps_next = true; }
 
 int known_link() noexcept { return link_descriptor.load(std::memory_order_relaxed); }
 

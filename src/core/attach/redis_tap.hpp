@@ -32,15 +32,18 @@ public:
     [[nodiscard]] virtual bool has_executed() const noexcept = 0;
 };
 
-// Installs the redirections; returns what went wrong, or nothing.
-[[nodiscard]] std::string install_tap(TapOwner& owner);
+// Installs the redirections; returns what went wrong, or nothing. For the marker, a descriptor that is never ready, redis
+// is to call pass_ends().
+[[nodiscard]] std::string install_tap(TapOwner& owner, int marker);
+// Redis has served all that had come by the beginning of this pass.
+void pass_ends() noexcept;
+// Redis is about to ask for what is ready, between two passes.
+void before_sleep() noexcept;
 
 // The connection whose command is being executed, if that is known: the one that redis read last. Negative: it is not
-// known, but a client's, not the link's. So it is at the end of a pass, when redis executes what clients have sent behind
+// known, but a client's, not the link's. So it is behind a pass's end, when redis executes what clients have sent behind
 // a command that blocked them, and in the rest of a pass in which it has looked at others in the middle of a long command.
 [[nodiscard]] int descriptor_served() noexcept;
-// Redis is about to sleep, but for what it still executes of clients that were blocked.
-void pass_ends() noexcept;
 // The descriptor by which commands of redis's link have come; forgotten when it is closed. Negative: unknown.
 [[nodiscard]] int known_link() noexcept;
 void know_link(int descriptor) noexcept;
