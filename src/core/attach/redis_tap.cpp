@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -91,7 +92,7 @@ bool reply_refused() noexcept {
 
 // A connection that was to take more of an earlier pass's replies is written to in the middle of a pass, as soon as it
 // takes bytes. Behind them may be what another client's command has just caused (it served a blocked one, say), and that
-// is not decided yet: all of it waits for the next pass, in which it may come first.
+// is not decided yet: all of it waits for the next pass, in which it comes first.
 bool must_wait(int descriptor) noexcept {
     if (is_tracked(descriptor) && backlogged[static_cast<std::size_t>(descriptor)] && tap_owner->has_executed()) {
         errno = EAGAIN;
@@ -152,6 +153,22 @@ ssize_t tapped_read(int descriptor, void* bytes, std::size_t length) {
     return read(descriptor, bytes, length);
 }
 
+// Who takes more of an earlier pass's replies comes first: behind the first command that is executed they have to wait
+// (must_wait), and beside a client that always has more commands they would for ever. Returns how many events there are then:
+// one that is ready for both is told of twice, if there is room.
+int serve_backlogged_first(epoll_event* events, int ready, int most) noexcept {
+    epoll_event* const others = std::stable_partition(
+        events, events + ready, [](epoll_event const& each) { return (each.events & EPOLLOUT) != 0; });
+    int count = ready;
+    for (epoll_event* each = events; each != others; ++each) {
+        if ((each->events & EPOLLIN) != 0 && count < most) {
+            events[count++] = {.events = EPOLLIN, .data = each->data};
+            each->events &= ~static_cast<std::uint32_t>(EPOLLIN);
+        }
+    }
+    return count;
+}
+
 // Behind the descriptors that are ready stands the marker: when redis comes to that, it has served what had come.
 int tapped_epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) {
     if (!on_main_thread() || most < 2) {
@@ -164,8 +181,9 @@ int tapped_epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) 
     if (is_nested || ready <= 0) {
         return ready;
     }
-    events[ready] = {.events = EPOLLIN, .data = {.fd = end_of_pass}};
-    return ready + 1;
+    int const count = serve_backlogged_first(events, ready, most - 1);
+    events[count] = {.events = EPOLLIN, .data = {.fd = end_of_pass}};
+    return count + 1;
 }
 
 int tapped_fdatasync(int descriptor) {

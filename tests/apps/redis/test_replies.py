@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,46 @@ def test_a_long_script_costs_a_follower_no_trust(fresh: Callable[..., LocalRedis
     assert servers.client(follower).get("a") == b"99"
     assert "a replicated command was refused" not in servers.log(follower)
     assert len(set(servers.digests().values())) == 1
+
+
+@contextlib.contextmanager
+def pipelining(servers: LocalRedis, leader: int) -> Iterator[None]:
+    """Meanwhile another client writes without a pause, and waits for no reply."""
+    ending = threading.Event()
+    chunk = packed("SET", "k", "v" * 100) * 2000
+
+    def write(connection: socket.socket) -> None:
+        while not ending.is_set():
+            connection.sendall(chunk)
+
+    def read(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while connection.recv(1 << 20):
+                pass
+
+    with connect(servers, leader) as connection:
+        connection.settimeout(None)
+        threads = [threading.Thread(target=each, args=(connection,), daemon=True) for each in (write, read)]
+        for each in threads:
+            each.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            threads[0].join()
+            connection.shutdown(socket.SHUT_RDWR)
+            threads[1].join()
+
+
+def test_a_long_reply_comes_while_another_client_pipelines(fresh: Callable[..., LocalRedis]) -> None:
+    """However much another client writes, a reply that leaves in many parts goes on, and so does its client's next."""
+    servers = fresh()
+    leader = servers.settle()
+    client = servers.connect(leader)
+    client.set("long", b"x" * (20 << 20))
+    batches = servers.info(leader)["mu_batches"]
+    with connect(servers, leader) as reading, pipelining(servers, leader):
+        servers.wait(lambda: servers.info(leader)["mu_batches"] > batches + 100, 30, "Nothing is written")
+        for _ in range(2):
+            reading.sendall(packed("GET", "long") + packed("SET", "after", "1"))
+            assert read_until(reading, b"x\r\n+OK\r\n")
