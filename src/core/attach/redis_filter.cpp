@@ -87,9 +87,11 @@ std::unordered_map<std::string, std::optional<std::string_view>> fixed_settings(
         {"io-threads-do-reads", std::nullopt},
         {"repl-diskless-load", std::nullopt},
         {"repl-diskless-sync-delay", std::nullopt},
-        {"masterauth", std::nullopt},
-        {"masteruser", std::nullopt},
     };
+    if (!server()->settings().own_login) {  // else a new password may be told to all servers
+        fixed.emplace("masterauth", std::nullopt);
+        fixed.emplace("masteruser", std::nullopt);
+    }
     constexpr std::string_view kReplica = "replica-";
     for (Need const& each : kNeeds) {
         fixed.emplace(each.setting, each.value);

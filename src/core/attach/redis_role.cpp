@@ -358,7 +358,9 @@ void Server::begin_join(RedisModuleCtx* context) {
         return;
     }
     api::Log(context, "notice", "replica %u takes the data of replica %u", settings_.replica, donor->replica);
-    share_password(context);
+    if (!settings_.own_login) {
+        share_password(context);
+    }
     replicate_from(context, donor->host, donor->port);
 }
 

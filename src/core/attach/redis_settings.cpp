@@ -63,6 +63,7 @@ std::string take_setting(ModuleSettings& settings, std::string const& text) {
         {"timeout_ns", [&] { return parse(value, settings.timeout_ns); }},
         {"hung_after_ms", [&] { return parse(value, settings.hung_after_ms); }},
         {"stale_reads", [&] { return parse(value, settings.stale_reads); }},
+        {"own_login", [&] { return parse(value, settings.own_login); }},
         {"service", [&] { return parse(value, settings.service); }},
         {"dump", [&] { return parse(value, settings.dump); }},
         {"parent", [&] { return parse(value, settings.parent); }},

@@ -32,6 +32,7 @@ struct ModuleSettings {
     std::int64_t timeout_ns = 1'000'000'000;  // of one batch: so long redis may stand still
     std::uint32_t hung_after_ms = 30'000;     // a leader whose redis does nothing for so long is replaced; 0: never
     bool stale_reads = false;                 // followers answer reads, from what they have executed
+    bool own_login = false;                   // redis's masterauth was given; else it is what requirepass is
     std::string service = "mu";               // the name that clients ask SENTINEL for
     std::string dump;                         // where SIGUSR1 writes latencies to
     int parent = 0;                           // the process that looks after this one: without it redis ends, too

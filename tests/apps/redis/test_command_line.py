@@ -297,3 +297,11 @@ def test_a_server_s_port_is_given_to_no_outgoing_connection() -> None:
     ports = free_ports(50)
     assert len(set(ports)) == 50
     assert max(ports) < first_given
+
+
+def test_servers_with_a_password_are_asked_with_it() -> None:
+    """`mu redis up` with --requirepass finds out who leads, and ends in order."""
+    with running("up", "-n", "1", "--port", "0", "--", "--requirepass", "pass word") as process:
+        said_until(process, "accepts writes")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0

@@ -206,6 +206,7 @@ def test_the_file_of_a_full_synchronisation_is_known(fresh: Callable[..., LocalR
         ["--replica-ignore-maxmemory", "no"],
         ["--rename-command", "PUBLISH", "tell"],
         ["--loglevel", "warning"],
+        ["--masteruser", "admin"],
         ["x.conf"],
     ],
     ids=" ".join,

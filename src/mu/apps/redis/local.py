@@ -23,7 +23,7 @@ import redis
 from redis.sentinel import Sentinel
 
 from mu import fabric
-from mu.apps.redis.options import HUNG_AFTER, Address
+from mu.apps.redis.options import HUNG_AFTER, Address, option_of
 from mu.apps.redis.server import SERVER, RedisServer
 from mu.cluster import Cluster
 from mu.errors import NoLeader, ReplicaDown
@@ -238,9 +238,10 @@ class LocalRedis:
         return sorted(each for each, server in self._servers.items() if server.runs)
 
     def connect(self, replica_id: int, **options: Any) -> Any:
-        """A redis-py client of one server."""
+        """A redis-py client of one server, which knows the password that the servers were started with."""
         address = self.addresses[self.cluster.require_member(replica_id)]
-        return redis.Redis(address.host, address.port, **{"socket_timeout": 5.0, **options})
+        password = option_of(self._options, "requirepass") or None
+        return redis.Redis(address.host, address.port, **{"socket_timeout": 5.0, "password": password, **options})
 
     def client(self, replica_id: int) -> Any:
         """The same, kept: for questions now and then."""

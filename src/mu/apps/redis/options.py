@@ -5,6 +5,7 @@ Invariant: the settings on which replication stands come last, so that nothing g
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,6 @@ NEEDED: Final[Mapping[str, str]] = {
 REFUSED: Final[Mapping[str, str]] = {
     "replicaof": "the log decides whom a server follows",
     "slaveof": "the log decides whom a server follows",
-    "masterauth": "give requirepass: it is used between the servers, too",
-    "masteruser": "give requirepass: it is used between the servers, too",
     "cluster-enabled": "Redis Cluster distributes keys by itself",
     "sentinel": "every server answers SENTINEL already",
     "dir": "the server's directory is made anew at each start",
@@ -100,6 +99,22 @@ def parse_peers(text: str) -> dict[int, Address]:
     return found
 
 
+def option_of(options: Sequence[str], name: str) -> str:
+    """The value that an option has, its last one as for redis; "" if it is not given."""
+    values = [value for option, value in itertools.pairwise(options) if option.lower() == f"--{name}"]
+    return values[-1] if values else ""
+
+
+def login_options(options: Sequence[str]) -> dict[str, str]:
+    """How servers show each other who they are: as the options say, or else by the password that clients need."""
+    if option_of(options, "masterauth"):
+        return {}
+    if option_of(options, "masteruser"):
+        raise ConfigError("--masteruser is nobody without a password: give --masterauth, too. Nothing was started.")
+    password = option_of(options, "requirepass")
+    return {"masterauth": password} if password else {}
+
+
 def refuse_options(options: Sequence[str]) -> None:
     """Raises ConfigError for what would break replication, and for what is no option."""
     if options and not options[0].startswith("--"):
@@ -110,6 +125,7 @@ def refuse_options(options: Sequence[str]) -> None:
             raise ConfigError(f"{option} is not for you to choose here: {REFUSED[name]}.")
         if option.startswith("--") and name in NEEDED:
             raise ConfigError(f"{option} is fixed: replication stands on it ({name} {NEEDED[name] or '(none)'}).")
+    login_options(options)
 
 
 def module_path() -> Path:

@@ -29,8 +29,10 @@ from mu.apps.redis.options import (
     NEEDED,
     Address,
     default_addresses,
+    login_options,
     module_arguments,
     module_path,
+    option_of,
     refuse_options,
 )
 from mu.cluster import Cluster
@@ -140,27 +142,21 @@ class RedisServer:
             "stale_reads": self._stale_reads,
             "hung_after_ms": self._hung_after_ms,
             "parent": os.getpid(),
+            "own_login": "yes" if option_of(self._options, "masterauth") else "no",
         }
         if self._dump is not None:
             more["dump"] = self._dump.resolve()
-        password = self._option("requirepass")
         needed = {
             "port": str(self.address.port),
             "bind": self._bind or self.address.host,
             "dir": str(directory),
             **NEEDED,
-            **({"masterauth": password} if password else {}),
+            **login_options(self._options),
         }
         module = _executable(module_path(), directory)
         arguments = module_arguments(self.cluster, self.replica_id, self.addresses, more)
         flags = [part for name, value in needed.items() for part in (f"--{name}", value)]
         return [self._binary, *self._options, *flags, "--loadmodule", str(module), *arguments]
-
-    def _option(self, name: str) -> str:
-        for option, value in zip(self._options, self._options[1:], strict=False):
-            if option.lower() == f"--{name}":
-                return value
-        return ""
 
     def start(self, timeout: float = START_TIMEOUT) -> None:
         """Starts the process and waits until it listens.
