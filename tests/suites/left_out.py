@@ -13,6 +13,7 @@ LOADAOF: Final = "DEBUG LOADAOF replaces data behind the log"
 REWRITE: Final = "BGREWRITEAOF is refused: the file stays empty"
 MASTERAUTH: Final = "CONFIG SET masterauth is refused: the servers use it among themselves"
 REPLICAOF: Final = "REPLICAOF is refused: the log decides whom a server follows"
+FOLLOWERS: Final = "CONFIG SET min-replicas-to-write is refused: redis does not see who follows"
 PAUSE: Final = "CLIENT PAUSE is refused: it would stop replication, too"
 
 # Names of Redis's own tests, or /expressions for them.
@@ -31,6 +32,8 @@ TCL: Final[Mapping[str, str]] = {
     "Same dataset digest if saving/reloading as AOF?": REWRITE,
     "MULTI / EXEC with REPLICAOF": REPLICAOF,
     "exec with read commands and stale replica state change": REPLICAOF,
+    "exec with write commands and state change": FOLLOWERS,
+    "not enough good replicas": FOLLOWERS,
     "CLUSTER RESET can not be invoke from within a script": "CLUSTER is refused before redis asks where it comes from",
     "LIBRARIES - redis.set_repl from function load": "redis.set_repl is refused before the library is compiled",
     "SLOWLOG - Certain commands are omitted that contain sensitive information": MASTERAUTH,

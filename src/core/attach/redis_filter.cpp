@@ -93,6 +93,9 @@ std::unordered_map<std::string, std::optional<std::string_view>> fixed_settings(
         fixed.emplace("masteruser", std::nullopt);
     }
     constexpr std::string_view kReplica = "replica-";
+    for (char const* const each : {"min-replicas-to-write", "min-slaves-to-write"}) {  // redis does not see who follows
+        fixed.emplace(each, "0");
+    }
     for (Need const& each : kNeeds) {
         fixed.emplace(each.setting, each.value);
         if (each.setting.starts_with(kReplica)) {  // it has its older name, too

@@ -111,6 +111,8 @@ REFUSED: list[tuple[Any, ...]] = [
     ("CLIENT", "CAPA", "REDIRECT"),
     ("WAITAOF", "1", "0", "0"),
     ("CONFIG", "SET", "shutdown-timeout", "10"),
+    ("CONFIG", "SET", "min-replicas-to-write", "1"),
+    ("CONFIG", "SET", "min-slaves-to-write", "1"),
 ]
 
 

@@ -6,6 +6,7 @@ Invariant: the settings on which replication stands come last, so that nothing g
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ MODULE: Final = Path("attach") / "mu_redis.so"
 FOLLOWER_READS: Final = ("stale", "refuse")
 HUNG_AFTER: Final = 30.0  # seconds; what Redis's Sentinel waits for by default, too
 LONGEST_HUNG: Final = 86_400
+ONE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 SMALLEST_LOG: Final = 8 * 1024 * 1024  # bytes; a batch of Redis's may be large, and a slot takes an eighth
 
 # Each setting that replication stands on, with its value.
@@ -63,6 +65,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "tls-port": "connections between the servers do not speak TLS yet",
     "tls-replication": "connections between the servers do not speak TLS yet",
     "tls-cluster": "connections between the servers do not speak TLS yet",
+    "repl-diskless-load": "redis would answer nobody while it waits for another server's data",
     "rename-command": "commands are known by their names",
     "slave-ignore-maxmemory": "what is evicted, the leader's effects say",
     "slave-read-only": "followers refuse writes",
@@ -119,11 +122,13 @@ def refuse_options(options: Sequence[str]) -> None:
     """Raises ConfigError for what would break replication, and for what is no option."""
     if options and not options[0].startswith("--"):
         raise ConfigError(f"{options[0]!r}: give Redis's settings as options, as in `-- --maxmemory 100mb`.")
-    for option in options:
+    for option in (each for each in options if each.startswith("--")):
         name = option.removeprefix("--").lower()
-        if option.startswith("--") and name in REFUSED:
+        if not ONE_NAME.fullmatch(name):  # redis would find settings in it that are not looked at here
+            raise ConfigError(f"{option!r}: give an option and its values as words of their own, as in --maxmemory 100mb.")
+        if name in REFUSED:
             raise ConfigError(f"{option} is not for you to choose here: {REFUSED[name]}.")
-        if option.startswith("--") and name in NEEDED:
+        if name in NEEDED:
             raise ConfigError(f"{option} is fixed: replication stands on it ({name} {NEEDED[name] or '(none)'}).")
     login_options(options)
 
