@@ -133,13 +133,21 @@ void module(Context context) {
     }
 }
 
-// Effects that a script keeps from the stream would exist on the leader only.
+// Effects that a script keeps from the stream would exist on the leader only. Whether its program does that.
+bool hides_effects(Context context, int program) {
+    return argument(context, program).find("set_repl") != std::string_view::npos;
+}
+
+void eval(Context context) {
+    if (hides_effects(context, 1)) {  // what follows is data
+        refuse(context, Refusal::hidden_effects);
+    }
+}
+
+// SCRIPT LOAD, FUNCTION LOAD with REPLACE or without, FUNCTION RESTORE: the program is the one argument or the other.
 void script(Context context) {
-    for (int i = 1; i < api::CommandFilterArgsCount(context); ++i) {
-        if (argument(context, i).find("set_repl") != std::string_view::npos) {
-            refuse(context, Refusal::hidden_effects);
-            return;
-        }
+    if (hides_effects(context, 2) || hides_effects(context, 3)) {
+        refuse(context, Refusal::hidden_effects);
     }
 }
 
@@ -183,8 +191,8 @@ std::unordered_map<std::string_view, Look> const& looked_at() {
         {"config", config},
         {"debug", debug},
         {"module", module},
-        {"eval", script},
-        {"eval_ro", script},
+        {"eval", eval},
+        {"eval_ro", eval},
         {"script", script},
         {"function", script},
         {"role", role},

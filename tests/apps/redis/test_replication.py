@@ -149,6 +149,33 @@ def test_a_fixed_setting_may_be_set_to_what_it_is(trio: LocalRedis) -> None:
     assert client.config_get("appendonly") == {"appendonly": "yes"}
 
 
+HIDING = "redis.set_repl(redis.REPL_NONE); return redis.call('SET', 'hidden', 1)"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("EVAL_RO", HIDING, "0"),
+        ("SCRIPT", "LOAD", HIDING),
+        ("FUNCTION", "LOAD", f"#!lua name=hides\nredis.register_function('hide', function() {HIDING} end)"),
+        ("FUNCTION", "LOAD", "REPLACE", f"#!lua name=hides\nredis.register_function('hide', function() {HIDING} end)"),
+    ],
+    ids=lambda command: " ".join(command[:2])[:20],
+)
+def test_effects_are_hidden_by_no_program(trio: LocalRedis, command: tuple[str, ...]) -> None:
+    """redis.set_repl is refused wherever a program is given."""
+    with pytest.raises(redis.exceptions.ResponseError, match="hides effects"):
+        trio.client(trio.leader()).execute_command(*command)
+
+
+def test_data_may_speak_of_set_repl(trio: LocalRedis) -> None:
+    """A script's keys and values are data, whatever words are in them."""
+    client = trio.client(trio.leader())
+    assert client.eval("return redis.call('SET', KEYS[1], ARGV[1])", 1, "my_set_replica", "how redis.set_repl works")
+    assert client.execute_command("EVAL_RO", "return redis.call('GET', KEYS[1])", 1, "my_set_replica")
+    assert client.delete("my_set_replica") == 1
+
+
 def test_ordinary_settings_may_change(trio: LocalRedis) -> None:
     """CONFIG SET of anything else works."""
     client = trio.client(trio.leader())
