@@ -25,6 +25,7 @@ constexpr std::int64_t kDonorMarks = 2'000 * kMillisecond;    // after the data 
 constexpr std::size_t kAskedBeforeSilent = 2;                 // times, each of those that are alive
 constexpr std::int64_t kNobodyGives = 1'500 * kMillisecond;   // while every other replica was asked several times
 constexpr std::int64_t kConnectAgain = 2'000 * kMillisecond;  // redis tries by itself once a second
+constexpr std::size_t kRoundsUntilTold = 2;                   // in which nobody gave data
 constexpr std::int64_t kPromoteTimeout = 20 * kMillisecond;
 constexpr char const* kMarkChannel = "__mu__:at";
 
@@ -142,6 +143,7 @@ bool Server::replicate_from_nobody(RedisModuleCtx* context) { return succeeds(co
 // REPLICAOF NO ONE first: redis then takes its own history for the one to be continued, whatever it followed before.
 void Server::replicate_from(RedisModuleCtx* context, std::string const& host, int port) {
     replicated_port_ = port;
+    connects_ = 0;
     listens_at_ = listening_port(context);
     know_link(-1);
     if (!replicate_from_nobody(context) ||
@@ -358,6 +360,13 @@ void Server::begin_join(RedisModuleCtx* context) {
         return;
     }
     api::Log(context, "notice", "replica %u takes the data of replica %u", settings_.replica, donor->replica);
+    if (asked_ == kRoundsUntilTold * settings_.peers.size()) {
+        api::Log(
+            context, "warning",
+            "replica %u: nobody has given it data yet; it goes on asking, and what was decided is kept by the others. "
+            "Redis says above why; if it is not let in, start it with the others' --masterauth and --masteruser",
+            settings_.replica);
+    }
     if (!settings_.own_login) {
         share_password(context);
     }

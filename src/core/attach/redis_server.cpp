@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "common/quiet_thread.hpp"
+#include "protocol/settings.hpp"
+#include "runtime/clock.hpp"
 
 namespace mu::redis {
 namespace {
@@ -19,6 +21,9 @@ Server* the_server = nullptr;
 // half, and a processor that is not woken every moment takes over the leader's redis or its clients when they crowd one.
 // The price is as much more lag, and a fail-over that is longer by a part of it (a sleeping look cannot be woken).
 constexpr std::uint32_t kFollowerNapMicroseconds = 5000;
+
+constexpr std::int64_t kConnectsFor = 1'000 * kMillisecond;  // as often as redis's cron tries
+constexpr std::size_t kMostConnects = 8;                     // in that time; a host has several addresses
 
 // What the node calls, on whatever thread works for it.
 struct Callbacks {
@@ -150,6 +155,17 @@ PeerAddress const* Server::peer(std::uint32_t replica) const noexcept {
     auto const found = std::find_if(settings_.peers.begin(), settings_.peers.end(),
                                     [&](PeerAddress const& each) { return each.replica == replica; });
     return found == settings_.peers.end() ? nullptr : &*found;
+}
+
+// A donor that refuses redis altogether, because it wants another password, is tried again without a pause, thousands of
+// times a second, and each time costs ten lines in the log.
+bool Server::may_connect() noexcept {
+    std::int64_t const now = monotonic_now();
+    if (now - connects_since_ > kConnectsFor) {
+        connects_ = 0;
+        connects_since_ = now;
+    }
+    return role() != Role::joining || ++connects_ <= kMostConnects;
 }
 
 // One that does not accept writes itself knows only what the election says.

@@ -62,6 +62,8 @@ public:
     [[nodiscard]] bool may_reply() override;
     [[nodiscard]] bool has_executed() const noexcept override { return executed_ && role() == Role::leading; }
 
+    [[nodiscard]] bool may_connect() noexcept override;
+
     // --- For the filter and the commands ---
     // A command is about to be executed: what was confirmed before says nothing about it.
     void command_comes() noexcept {
@@ -177,7 +179,9 @@ private:
     bool transferring_ = false;
     bool spoiled_ = false;  // what comes from this donor is of no use any more
     std::size_t donor_ = 0;
-    std::size_t asked_ = 0;    // how many, for these data
+    std::size_t asked_ = 0;  // how many, for these data
+    std::int64_t connects_since_ = 0;
+    std::size_t connects_ = 0;
     int replicated_port_ = 0;  // what redis replicates, last
     int listens_at_ = 0;       // redis itself
 

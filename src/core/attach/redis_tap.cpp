@@ -186,6 +186,14 @@ int tapped_epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) 
     return count + 1;
 }
 
+int tapped_connect(int descriptor, sockaddr const* address, socklen_t length) {
+    if (on_main_thread() && !tap_owner->may_connect()) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return connect(descriptor, address, length);
+}
+
 int tapped_fdatasync(int descriptor) {
     if (kind_of(descriptor) != Kind::effects || !on_main_thread()) {
         return fdatasync(descriptor);
@@ -213,13 +221,14 @@ std::string install_tap(TapOwner& owner, int marker) {
     end_of_pass = marker;
     main_thread = pthread_self();
     pthread_atfork(nullptr, nullptr, [] { is_child = true; });
-    std::array<attach::Redirection, 7> redirections{{
+    std::array<attach::Redirection, 8> redirections{{
         {"write", reinterpret_cast<void*>(tapped_write)},
         {"fdatasync", reinterpret_cast<void*>(tapped_fdatasync)},
         {"close", reinterpret_cast<void*>(tapped_close)},
         {"read", reinterpret_cast<void*>(tapped_read)},
         {"writev", reinterpret_cast<void*>(tapped_writev)},
         {"epoll_ctl", reinterpret_cast<void*>(tapped_epoll_ctl)},
+        {"connect", reinterpret_cast<void*>(tapped_connect)},
         {"epoll_wait", reinterpret_cast<void*>(tapped_epoll_wait)},
     }};
     std::string wrong = attach::redirect(redirections);

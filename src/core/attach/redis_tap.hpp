@@ -30,6 +30,8 @@ public:
     [[nodiscard]] virtual bool may_reply() = 0;
     // Whether this pass may have had effects that redis has not handed over yet.
     [[nodiscard]] virtual bool has_executed() const noexcept = 0;
+    // Whether redis may connect to anybody now; else it tries again by itself.
+    [[nodiscard]] virtual bool may_connect() noexcept = 0;
 };
 
 // Installs the redirections; returns what went wrong, or nothing. For the marker, a descriptor that is never ready, redis

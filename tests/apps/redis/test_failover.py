@@ -276,6 +276,19 @@ def test_servers_with_passwords_join(user: str | None, secret: str, options: lis
         assert len(set(servers.digests().values())) == 1
 
 
+def test_a_server_that_is_let_in_nowhere_says_so() -> None:
+    """One that does not know the others' password tells what is missing, and does not try again without a pause."""
+    with Guarded(None, "word", options=[*DIGEST, "--user", "default", *ALLOWED], tuning=PATIENT) as servers:
+        client = servers.connect(servers.settle())
+        for i in range(4000):
+            client.set(f"a{i}", "x" * 200)
+        behind = max(servers.running)
+        servers.restart(behind)
+        servers.wait(lambda: "--masterauth" in servers.log(behind), PATIENCE, "It does not say what is missing")
+        log = servers.log(behind)
+        assert log.count("MASTER <-> REPLICA sync started") < 30 * log.count("takes the data of replica")
+
+
 def test_a_stopped_leader_answers_nobody(fresh: Callable[..., LocalRedis]) -> None:
     """A leader that was deposed while it stood still answers no read from what it holds."""
     servers = fresh()

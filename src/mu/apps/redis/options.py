@@ -125,7 +125,9 @@ def refuse_options(options: Sequence[str]) -> None:
     for option in (each for each in options if each.startswith("--")):
         name = option.removeprefix("--").lower()
         if not ONE_NAME.fullmatch(name):  # redis would find settings in it that are not looked at here
-            raise ConfigError(f"{option!r}: give an option and its values as words of their own, as in --maxmemory 100mb.")
+            raise ConfigError(
+                f"{option!r}: give an option and its values as words of their own, as in --maxmemory 100mb."
+            )
         if name in REFUSED:
             raise ConfigError(f"{option} is not for you to choose here: {REFUSED[name]}.")
         if name in NEEDED:
