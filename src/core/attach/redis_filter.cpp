@@ -283,7 +283,7 @@ bool refused(Context context, std::string const& name) {
         }
         return false;
     }
-    if (reads_are_refused(name)) {
+    if (reads_are_refused(name) || (name == "exec" && is_overtaken(descriptor_served()))) {
         refuse(context, Refusal::stale_reads);
         return true;
     }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "attach/redis_server.hpp"
+#include "attach/redis_transactions.hpp"
 #include "protocol/settings.hpp"
 #include "runtime/clock.hpp"
 
@@ -95,7 +96,11 @@ void share_password(RedisModuleCtx* context) {
 
 void Server::become(Role role) {
     static constexpr char const* kNames[] = {"starts", "follows", "leads", "is in doubt", "joins"};
-    if (role_.exchange(role, std::memory_order_acq_rel) != role) {
+    Role const before = role_.exchange(role, std::memory_order_acq_rel);
+    if (before == Role::leading && role != Role::leading) {
+        leadership_ends();
+    }
+    if (before != role) {
         api::Log(nullptr, "notice", "replica %u %s", settings_.replica, kNames[static_cast<int>(role)]);
     }
 }

@@ -11,5 +11,8 @@ namespace mu::redis {
 void transaction_begins(int descriptor) noexcept;
 void transaction_ends(int descriptor) noexcept;
 [[nodiscard]] bool may_be_in_transaction(int descriptor) noexcept;
+// What was queued for a leader is not for a follower to execute.
+void leadership_ends() noexcept;
+[[nodiscard]] bool is_overtaken(int descriptor) noexcept;
 
 }  // namespace mu::redis

@@ -160,3 +160,20 @@ def test_a_transaction_may_begin_at_a_follower(fresh: Callable[..., LocalRedis])
         assert said(client.connection, "SET", "a", "1") == b"QUEUED"
         assert aborted(said(client.connection, "EXEC"))
         assert client.get("a") is None
+
+
+def test_a_transaction_that_began_at_a_leader_changes_no_follower(fresh: Callable[..., LocalRedis]) -> None:
+    """What was queued while the server led is not executed when it follows, though it answers reads."""
+    servers = fresh(follower_reads="stale")
+    leader = servers.settle()
+    with servers.connect(leader).client() as client:
+        client.pfadd("h", *range(100))
+        assert said(client.connection, "MULTI") == b"OK"
+        assert said(client.connection, "PFCOUNT", "h") == b"QUEUED"  # renews what the key remembers
+        servers.pause(leader)
+        servers.wait(lambda: servers.info(leader).get("mu_role") == "following", PATIENCE, "It was not replaced")
+        assert aborted(said(client.connection, "EXEC"))
+        assert len(set(servers.digests().values())) == 1
+        said(client.connection, "MULTI")
+        said(client.connection, "GET", "a")
+        assert said(client.connection, "EXEC") == [None]
