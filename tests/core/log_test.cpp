@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <string>
 
 #include "support/slots.hpp"
@@ -66,6 +68,15 @@ TEST_CASE("Any bit of the header that changes makes the slot empty") {
         ring.bytes[bit / 8] ^= std::byte{1} << (bit % 8);
         CHECK_FALSE(ring.parse({}));
     }
+}
+
+TEST_CASE(
+    "A header of two laps is nobody's, though its offset is right: that of one lap, and all else of the one before") {
+    Ring ring;
+    ring.put({}, p1, "value");
+    std::uint64_t const next_lap = ring.format.ring_bytes();
+    std::memcpy(ring.bytes.data() + offsetof(SlotHeader, offset), &next_lap, sizeof next_lap);
+    CHECK_FALSE(ring.parse({next_lap, kNoProposal}));
 }
 
 TEST_CASE("A slot torn after any number of its words is empty, in whatever was zero before") {

@@ -37,11 +37,6 @@ MUTANTS = [
         Edit(LOG, "if (header.offset != at.offset || header.previous", "if (header.previous"),
     ),
     safety(
-        "stamp-without-offset",
-        "The stamp covers the offset: a header of two laps is nobody's.",
-        Edit(LOG, "mix(header.offset ^ key_, header.proposal ^ kMixA)", "mix(key_, header.proposal ^ kMixA)"),
-    ),
-    safety(
         "canary-ignored",
         "Without its canary a slot is not there.",
         Edit(LOG, "canary != canary_of(header, slot.value)", "canary == 0"),
