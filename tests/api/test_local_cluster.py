@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -259,6 +259,61 @@ def test_who_never_led_has_no_latencies(cluster: LocalCluster) -> None:
 def test_functions_run_inside(cluster: LocalCluster) -> None:
     """Any importable function can be called with a replica, in its process."""
     assert cluster.run(2, attrgetter("replica_id")) == 2
+
+
+def test_what_the_process_cannot_import_is_told(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function of `__main__` is the caller's mistake, and is told so: the replica goes on."""
+
+    def look(machine: mu.Counter) -> int:
+        return machine.value
+
+    look.__module__, look.__qualname__ = "__main__", "look"
+    monkeypatch.setattr(sys.modules["__main__"], "look", look, raising=False)
+    with pytest.raises(mu.ConfigError, match="a module that both processes can import"):
+        cluster.look(look, 1)
+    with pytest.raises(mu.ConfigError, match="a module that both processes can import"):
+        cluster.look(lambda machine: machine.value, 1)
+    assert cluster.look(value, 1) == 0
+
+
+def refuse() -> None:
+    raise ArithmeticError("not here")
+
+
+class Refusing:
+    """Can be pickled, and not be unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        """What pickle asks for."""
+        return refuse, ()
+
+
+def refusing(_: mu.Replica) -> Refusing:
+    """Runs inside of a replica's process."""
+    return Refusing()
+
+
+def leave(_: mu.Replica) -> None:
+    """So does this."""
+    raise SystemExit("in the middle")
+
+
+def lock(_: mu.Replica) -> object:
+    """And this, whose result cannot be pickled."""
+    return threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [(refusing, "cannot be read here: ArithmeticError: not here"), (leave, "SystemExit"), (lock, "cannot be sent")],
+)
+def test_a_result_that_cannot_travel_is_told(
+    cluster: LocalCluster, function: Callable[[mu.Replica], object], said: str
+) -> None:
+    """Whatever a function returns or raises, its caller hears of it, and the next one is answered."""
+    with pytest.raises(mu.MuError, match=said):
+        cluster.run(1, function)
+    assert cluster.status(1).replica_id == 1
 
 
 def is_gone(pid: int, within: float = PATIENCE) -> bool:

@@ -1,7 +1,9 @@
 """How a parent and a replica's process talk: pickled frames over a socket pair, several requests in flight.
 
-Only a process and the child that it started share the socket, so pickle's trust is no concern. Invariant: every
-request is answered once, by its reply or, when the other end is gone, by an error.
+Only a process and the child that it started share the socket, so pickle's trust is no concern. But what is pickled at
+one end may mean nothing at the other: so a request's number stands outside of the pickle, and is known even if the rest
+cannot be read. Invariant: every request is answered once, by its reply or, when that cannot be read or the other end is
+gone, by an error.
 """
 
 from __future__ import annotations
@@ -16,27 +18,40 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from mu.errors import Indeterminate, MuError, ReplicaDown
+from mu.errors import ConfigError, Indeterminate, MuError, ReplicaDown
 
-LENGTH: Final = struct.Struct("<I")
+HEADER: Final = struct.Struct("<QQ")  # the request's number, and the bytes that follow
+
+ADVICE: Final = (
+    "It has to stand at the top of a module that both processes can import: not in a script (`__main__`), and not"
+    " inside of a function. Nothing was called, and the replica goes on"
+)
+
+
+def told(error: BaseException) -> str:
+    """An exception in words, whatever its own text does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # an application's
+        return type(error).__name__
 
 
 class Frames:
-    """Whole objects over a stream socket. Sending is safe from several threads."""
+    """Whole numbered pieces over a stream socket. Sending is safe from several threads."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
         self._sending = threading.Lock()
 
-    def send(self, value: object) -> None:
-        """Sends an object; OSError if the other end is gone."""
-        data = pickle.dumps(value)
+    def send(self, number: int, data: bytes) -> None:
+        """Sends a piece; OSError if the other end is gone."""
         with self._sending:
-            self._stream.sendall(LENGTH.pack(len(data)) + data)
+            self._stream.sendall(HEADER.pack(number, len(data)) + data)
 
-    def receive(self) -> Any:
-        """The next object; EOFError if there will be none."""
-        return pickle.loads(self._exactly(LENGTH.unpack(self._exactly(LENGTH.size))[0]))
+    def receive(self) -> tuple[int, bytearray]:
+        """The next piece and its number; EOFError if there will be none."""
+        number, size = HEADER.unpack(self._exactly(HEADER.size))
+        return number, self._exactly(size)
 
     def _exactly(self, size: int) -> bytearray:
         data = bytearray(size)
@@ -58,13 +73,51 @@ class Frames:
         self._stream.close()
 
 
-def portable(error: BaseException) -> BaseException:
-    """The error itself if it survives a trip between processes, else one that says the same."""
+def pack_request(method: str, args: tuple[Any, ...]) -> bytes:
+    """For Frames. ConfigError if something in it cannot be named to another process."""
+    try:
+        return pickle.dumps((method, args))
+    except Exception as error:  # noqa: BLE001  # whatever an application's objects do when pickled
+        raise ConfigError(f"{method}: what it is given cannot be sent to a replica: {told(error)}. {ADVICE}.") from None
+
+
+def unpack_request(data: bytearray) -> tuple[str, tuple[Any, ...]]:
+    """The method, and its arguments. ConfigError if something in it cannot be found in this process."""
+    try:
+        method, args = pickle.loads(data)
+    except BaseException as error:  # noqa: BLE001  # it imports the program's modules, and one may end it (SystemExit)
+        raise ConfigError(f"The replica's process cannot find what it was sent: {told(error)}. {ADVICE}.") from None
+    return method, args
+
+
+def pack_answer(method: str, good: bool, value: Any) -> bytes:
+    """For Frames: whatever was returned, or raised; an error in its place if it cannot be sent."""
+    try:
+        return pickle.dumps((good, value))
+    except Exception as error:  # noqa: BLE001  # whatever an application's objects do when pickled
+        what = f"{method}: it was done, but what it returned cannot be sent: {told(error)}. Return what can be pickled."
+        return pickle.dumps((False, MuError(what)))
+
+
+def unpack_answer(name: str, data: bytearray) -> tuple[bool, Any]:
+    """Whether it is a good one, and the value or the exception."""
+    try:
+        good, value = pickle.loads(data)
+    except BaseException as error:  # noqa: BLE001  # whatever an application's objects do when unpickled
+        what = f"{name} has done it, but its answer cannot be read here: {told(error)}. Return what can be unpickled."
+        return False, MuError(what)
+    return good, value
+
+
+def portable(error: BaseException) -> Exception:
+    """The error itself if it survives a trip between processes and ends none there, else one that says the same."""
+    if not isinstance(error, Exception):
+        return MuError(told(error))
     try:
         copy = pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001  # whatever an application's exceptions do when pickled
         copy = None
-    return error if type(copy) is type(error) else MuError(f"{type(error).__name__}: {error}")
+    return error if type(copy) is type(error) else MuError(told(error))
 
 
 class Requests:
@@ -83,7 +136,8 @@ class Requests:
         self._thread.start()
 
     def ask(self, method: str, *args: Any) -> Future[Any]:
-        """Sends a request. ReplicaDown if the other end is known to be gone."""
+        """Sends a request. ReplicaDown if the other end is known to be gone; ConfigError if it cannot be sent."""
+        data = pack_request(method, args)
         future: Future[Any] = Future()
         with self._lock:
             if self._over:
@@ -91,13 +145,14 @@ class Requests:
             number = next(self._numbers)
             self._waiting[number] = future
         with contextlib.suppress(OSError):  # the reader meets the end too, after the answers that came before it
-            self._frames.send((number, method, args))
+            self._frames.send(number, data)
         return future
 
     def _read(self) -> None:
         try:
             while True:
-                number, good, value = self._frames.receive()
+                number, data = self._frames.receive()
+                good, value = unpack_answer(self._name, data)
                 with self._lock:
                     future = self._waiting.pop(number)
                 if good:

@@ -7,6 +7,7 @@ parent, and leaves no segment behind unless it is killed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -19,10 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from mu.errors import MuError
 from mu.replica import Replica
 from mu.state_machine import StateMachine, state_machine_named
-from mu.testing.channel import Frames, portable
+from mu.testing.channel import Frames, pack_answer, portable, unpack_request
 from mu.testing.load import Loader, LoadReport, LoadSpec
 
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
@@ -82,17 +82,15 @@ class Host:
 def serve(frames: Frames, host: Host) -> None:
     """Answers requests until the parent is gone."""
 
-    def answer(number: int, method: str, args: Sequence[Any]) -> None:
+    def answer(number: int, data: bytearray) -> None:
+        method = ""
         try:
-            reply = (number, True, getattr(host, method)(*args))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the asker
-            reply = (number, False, portable(error))
-        try:
-            frames.send(reply)
-        except OSError:
-            return  # nobody is left to hear it
-        except Exception as error:  # noqa: BLE001  # a result that cannot be pickled
-            frames.send((number, False, MuError(f"{method}: the result cannot be sent: {error}")))
+            method, args = unpack_request(data)
+            reply = pack_answer(method, True, getattr(host, method)(*args))
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to the asker
+            reply = pack_answer(method, False, portable(error))
+        with contextlib.suppress(OSError):  # nobody is left to hear it
+            frames.send(number, reply)
 
     workers = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="mu-request")
     try:
@@ -116,15 +114,16 @@ def main(descriptor: int, parent: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     threading.current_thread().name = "mu-main"
     frames = Frames(socket.socket(fileno=descriptor))
-    number, _, (cluster, replica_id, state_machine) = frames.receive()
+    number, request = frames.receive()
     try:
+        method, (cluster, replica_id, state_machine) = unpack_request(request)
         machine = None if state_machine is None else state_machine_named(state_machine)
         replica = Replica(cluster, replica_id, machine)
     except Exception as error:  # the parent raises it
-        logging.getLogger("mu").exception("replica %d cannot start", replica_id)
-        frames.send((number, False, portable(error)))
+        logging.getLogger("mu").exception("this replica cannot start")
+        frames.send(number, pack_answer("open", False, portable(error)))
         return
-    frames.send((number, True, os.getpid()))
+    frames.send(number, pack_answer(method, True, os.getpid()))
     serve(frames, Host(replica))
 
 
