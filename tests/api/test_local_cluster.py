@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -20,6 +23,7 @@ import mu
 from mu import fabric
 from mu.testing import Ledger, LoadSpec, LocalCluster, lost_commands
 from mu.testing.ledger import numbered
+from mu.testing.replica_process import Host
 from tests.support.processes import files_of
 
 value = attrgetter("value")
@@ -232,6 +236,44 @@ def test_without_a_majority_nothing_is_acknowledged(cluster: LocalCluster) -> No
         cluster.execute(b"+1", timeout=1)
 
 
+class Awaited(Future[bytes]):
+    """An answer that is there; it knows for how long somebody would have waited."""
+
+    def __init__(self, told: list[float]) -> None:
+        super().__init__()
+        self._told = told
+        self.set_result(b"1")
+
+    def result(self, timeout: float | None = None) -> bytes:
+        """The answer."""
+        self._told.append(timeout or 0.0)
+        return super().result(timeout)
+
+
+def test_a_command_has_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the replica nor who waits for it gives up a command of the leader's before its timeout is over."""
+    cluster, waited, asked = LocalCluster(1), list[float](), list[tuple[Any, ...]]()
+
+    def ask(_: int, *request: Any) -> Future[bytes]:
+        asked.append(request)
+        return Awaited(waited)
+
+    monkeypatch.setattr(cluster, "_ask", ask)
+    monkeypatch.setattr(cluster, "leader", lambda _: 1)
+    cluster.execute(b"+1", timeout=3600)
+    cluster.session().execute(b"+1", timeout=3600)
+    assert min(waited) > 3600
+    assert [request for request in asked if not any(isinstance(each, float) and each > 3500 for each in request)] == []
+
+
+@pytest.mark.parametrize(("role", "time"), [("leader", 60.0), ("follower", 5.0)])
+def test_who_does_not_lead_answers_soon(role: str, time: float) -> None:
+    """A replica that was taken for the leader, and waits to be one again, does not keep a command from the next one."""
+    replica = Mock(spec=mu.Replica, status=lambda: mu.Status(replica_id=1, role=role))
+    Host(replica).lead("execute", b"+1", 60.0, 5.0)
+    replica.execute.assert_called_once_with(b"+1", time)
+
+
 @pytest.mark.parametrize("method", ["execute", "propose", "execute_many"])
 def test_a_leader_knows_how_long_its_proposals_took(cluster: LocalCluster, method: str) -> None:
     """After a few commands the leader's status, and what is seen from outside, have quantiles of their latencies."""
@@ -274,6 +316,24 @@ def test_what_the_process_cannot_import_is_told(cluster: LocalCluster, monkeypat
     with pytest.raises(mu.ConfigError, match="a module that both processes can import"):
         cluster.look(lambda machine: machine.value, 1)
     assert cluster.look(value, 1) == 0
+
+
+SHADOWED = """
+import os, sys, mu
+os.chdir(sys.argv[1])
+sys.path[:] = [sys.path[0], *sys.path[1:], ""]  # the program's own modules, behind the standard library's
+with mu.LocalCluster(1, "select_a_machine:Machine") as cluster:
+    print(cluster.execute(b"+1", timeout=60).decode())
+"""
+
+
+def test_only_the_programs_own_modules_come_from_its_directory(tmp_path: Path) -> None:
+    """A file called like a module of the standard library's takes no part; a state machine beside it is found."""
+    (tmp_path / "select.py").write_text("raise SystemExit('this is not the select that Python means')")
+    (tmp_path / "select_a_machine.py").write_text("from mu import Counter as Machine")
+    program = [sys.executable, "-P", "-c", SHADOWED, str(tmp_path)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("1\n", 0), ended.stderr
 
 
 def refuse() -> None:

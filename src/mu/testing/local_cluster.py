@@ -48,7 +48,7 @@ T = TypeVar("T")
 START_TIMEOUT: Final = 240.0  # seconds, for a Python process to start on a busy (or emulated) machine
 ANSWER_GRACE: Final = 2.0  # seconds beyond a call's own timeout until a silent process counts as stuck
 RETRY_PAUSE: Final = 0.001  # seconds between two tries while the leader changes
-ATTEMPT: Final = 5.0  # seconds at one replica, before it is asked again who leads
+ATTEMPT: Final = 5.0  # seconds at a replica that does not lead, before it is asked again who does
 
 
 class LocalCluster:
@@ -339,13 +339,8 @@ class LocalCluster:
 
     def session_execute(self, command: bytes, timeout_ns: int, client: int, number: int) -> bytes:
         """Executes one numbered request of one client at the leader: what a Session calls."""
-
-        def call(replica: int, seconds: float) -> bytes:
-            asked = self._ask(replica, "session_execute", command, int(seconds * 1e9), client, number)
-            reply: bytes = self._result(replica, asked, seconds)
-            return reply
-
-        return self._at_leader(call, timeout_ns / 1e9)
+        reply: bytes = self._at_leader("session_execute", timeout_ns / 1e9, command, client, number)
+        return reply
 
     async def session_later(self, call: Callable[[], bytes]) -> bytes:
         """Makes a Session's call in a thread of asyncio's: those of different sessions at the same time."""
@@ -365,20 +360,19 @@ class LocalCluster:
     # --- Inside -----------------------------------------------------------------------------------------------
 
     def _command(self, method: str, argument: Any, replica: int | None, timeout: float | None) -> Any:
-        def call(replica: int, seconds: float) -> Any:
-            return self._result(replica, self._ask(replica, method, argument, seconds), seconds)
-
         seconds = self._seconds(timeout)
-        return self._at_leader(call, seconds) if replica is None else call(replica, seconds)
+        if replica is None:
+            return self._at_leader(method, seconds, argument)
+        return self._result(replica, self._ask(replica, method, argument, seconds), seconds)
 
-    def _at_leader(self, call: Callable[[int, float], T], seconds: float) -> T:
+    def _at_leader(self, method: str, seconds: float, argument: Any, *rest: Any) -> Any:
         deadline = time.monotonic() + seconds
         while True:
             replica = self._leader or self.leader(max(0.0, deadline - time.monotonic()))
-            # One that was cut off waits to be reached again as long as it is given; meanwhile another one may lead.
-            left = min(deadline - time.monotonic(), ATTEMPT)
+            left = max(RETRY_PAUSE, deadline - time.monotonic())
             try:
-                return call(replica, max(RETRY_PAUSE, left))
+                asked = self._ask(replica, "lead", method, argument, left, ATTEMPT, *rest)
+                return self._result(replica, asked, left)
             except (NotLeader, NoMajority, LogFull, ReplicaDown):
                 self._leader = 0
                 if time.monotonic() >= deadline:

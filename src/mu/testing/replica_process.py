@@ -40,12 +40,25 @@ class Host:
             "execute_many",
             "propose",
             "propose_many",
-            "session_execute",
             "status",
             "pause",
             "resume",
         ):
             setattr(self, name, getattr(replica, name))
+
+    def session_execute(self, command: bytes, timeout: float, client: int, number: int) -> bytes:
+        """One numbered request of one client."""
+        return self._replica.session_execute(command, int(timeout * 1e9), client, number)
+
+    def lead(self, method: str, argument: Any, timeout: float, attempt: float, *rest: Any) -> Any:
+        """Another request, of one who takes this replica for the leader.
+
+        One that was cut off waits to be reached again for as long as it is given; meanwhile another one may lead. So
+        unless it leads it is given `attempt` seconds only, and turns away what it has not proposed by then.
+        """
+        if not self._replica.status().leads:
+            timeout = min(timeout, attempt)
+        return getattr(self, method)(argument, timeout, *rest)
 
     def read(self, function: Callable[[StateMachine | None], Any], timeout: float | None) -> Any:
         """A linearizable read of the state machine."""
