@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final
 
 from mu.errors import ReplicaDown
@@ -17,6 +18,16 @@ from mu.testing.channel import Requests
 
 CLOSE_TIMEOUT: Final = 5.0  # seconds for an orderly end, then SIGKILL
 LAST_WORDS: Final = 500  # characters
+# Mu's own imports come first, and none of them from the program's directories (-P: nor from the one that is current),
+# where a file may be called like a module of the standard library's. Then the program's own are found as it finds them.
+BEGINNING: Final = """
+import sys
+descriptor, parent, *path = sys.argv[1:]
+sys.path += path
+from mu.testing.replica_process import main
+sys.path[:] = path
+main(int(descriptor), int(parent))
+"""
 
 
 class Child:
@@ -25,16 +36,16 @@ class Child:
     def __init__(self, replica_id: int, files: PrivateDirectory) -> None:
         self.replica_id = replica_id
         self.log = log = files.path / f"replica-{replica_id}.log"
+        path = [str(Path(each).absolute()) for each in sys.path]  # "" is the current directory
         ours, theirs = socket.socketpair()
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mu.testing.replica_process", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-P", "-c", BEGINNING, str(theirs.fileno()), str(os.getpid()), *path],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno(), files.descriptor],
                 process_group=0,  # not a session: Linux would give each its own share of the processors
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         self._requests = Requests(ours, f"replica {replica_id}", self.last_words)
 

@@ -1,4 +1,4 @@
-"""A replica's process in a LocalCluster: `python -m mu.testing.replica_process DESCRIPTOR PARENT`.
+"""A replica's process in a LocalCluster: `mu.testing.child` starts it, and calls `main`.
 
 It does what the parent asks over the socket that it inherits, several things at a time, and ends when the parent
 does: the socket's end says so, and the kernel then wakes it if it was stopped. Invariant: it never outlives its
@@ -138,7 +138,3 @@ def main(descriptor: int, parent: int) -> None:
         return
     frames.send(number, pack_answer(method, True, os.getpid()))
     serve(frames, Host(replica))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
