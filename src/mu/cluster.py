@@ -141,6 +141,13 @@ class Cluster:
         values = _sources.from_file(Path(path), cls.keys()) if path else {}
         return cls(**{**values, **_sources.from_environment(environment, cls._types()), **overrides})
 
+    def anchored(self) -> Cluster:
+        """The same with absolute paths: what is open stays where it is if the program changes its directory."""
+        directory, fifo = (path and str(Path(path).absolute()) for path in (self.directory, self.fifo))
+        if (directory, fifo) == (self.directory, self.fifo):
+            return self
+        return dataclasses.replace(self, directory=directory, fifo=fifo)
+
     @classmethod
     def keys(cls) -> list[str]:
         """The keys of the file."""

@@ -24,7 +24,7 @@ class Fifo:
     """
 
     def __init__(self, path: str, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._path = Path(path)
+        self._path = Path(path).absolute()  # the program may change its directory
         self._owner = Owner()
         self._actions = {"p": pause, "c": resume}
         self._made = self._make()
@@ -51,13 +51,14 @@ class Fifo:
             raise ConfigError(f"fifo: {self._path} cannot be opened: {error.strerror}.") from None
 
     def _listen(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._pipe, self._stop], [], [])
-            if self._stop in ready:
-                return
-            for letter in os.read(self._pipe, 256).decode(errors="replace"):
-                if not letter.isspace():
-                    self._heed(letter)
+        poller = select.poll()  # select() takes no descriptor above 1023
+        poller.register(self._pipe, select.POLLIN)
+        poller.register(self._stop, select.POLLIN)
+        while self._stop not in dict(poller.poll()):
+            with contextlib.suppress(BlockingIOError):  # another replica at this pipe was faster
+                for letter in os.read(self._pipe, 256).decode(errors="replace"):
+                    if not letter.isspace():
+                        self._heed(letter)
 
     def _heed(self, letter: str) -> None:
         action = self._actions.get(letter)

@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import logging
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -71,6 +72,7 @@ class Replica:
         "_propose_many",
         "_read",
         "_timeout_ns",
+        "_turns",
         "_worker",
         "cluster",
         "replica_id",
@@ -79,12 +81,13 @@ class Replica:
 
     def __init__(self, cluster: Cluster, replica_id: int, state_machine: StateMachine | None) -> None:
         """Brings the replica up; use `Replica.open`, which also reads configuration."""
-        self.cluster = cluster
+        self.cluster = cluster = cluster.anchored()
         self.replica_id = cluster.require_member(replica_id)
         self.state_machine = state_machine
         self._closed = False
         self._owner = Owner()
         self._timeout_ns = cluster.timeout_ms * 1_000_000
+        self._turns = threading.RLock()  # the first use of the worker, and the end; a signal's handler may be the end
         self._worker: ThreadPoolExecutor | None = None
         self._fifo: Fifo | None = None
         rdma = cluster.rdma_port_of(replica_id)
@@ -283,18 +286,21 @@ class Replica:
     def close(self) -> None:
         """Stops the replica and removes its segments. Calls under way end with an error; again: does nothing.
 
-        In a child of fork() the parent's replica goes on.
+        Several threads may. In a child of fork() the parent's replica goes on.
         """
         if self._closed:
             return
         self._node.close()
-        self._closed = True
+        ours = self._owner.is_here
+        with self._turns if ours else contextlib.nullcontext():  # in a child nobody may be left to let go of it
+            first, self._closed = not self._closed, True
+            fifo, self._fifo = self._fifo, None
         _open.discard(self)
-        if self._fifo is not None:
-            self._fifo.close()
-        if self._owner.is_here:
-            if self._worker is not None:
-                self._worker.shutdown(wait=True, cancel_futures=True)
+        if fifo is not None:
+            fifo.close()
+        if ours and self._worker is not None:
+            self._worker.shutdown(wait=True, cancel_futures=True)
+        if ours and first:
             log.info("replica %d is closed", self.replica_id)
 
     def __enter__(self) -> Replica:
@@ -335,10 +341,16 @@ class Replica:
 
     def _later(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         self._check_open()
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"mu-async-{self.replica_id}")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        work = self._worker.submit(function, *args, **kwargs)
+        with self._turns:
+            self._check_open()
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"mu-async-{self.replica_id}")
+            try:
+                work = self._worker.submit(function, *args, **kwargs)
+            except RuntimeError:
+                self._check_open()  # it was closed between two lines, by a signal's handler
+                raise
         answer.add_done_callback(lambda answer: work.cancel() if answer.cancelled() else None)
         work.add_done_callback(lambda work: self._hand_over(work, answer))
         return answer
@@ -351,7 +363,9 @@ class Replica:
                 return
             if work.cancelled():
                 answer.set_exception(Closed(f"Replica {self.replica_id} was closed before it came to this call"))
-            elif (error := work.exception()) is not None:
+            elif isinstance(error := work.exception(), StopIteration):  # no future takes it, nor does a coroutine
+                answer.set_exception(RuntimeError(f"the call raised {error!r}"))
+            elif error is not None:
                 answer.set_exception(error)
             else:
                 answer.set_result(work.result())

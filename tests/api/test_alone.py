@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import mu
+from mu import fabric
 from mu.testing import LocalCluster
 
 PATIENCE = 30.0
@@ -34,6 +35,22 @@ def test_a_read_that_calls_its_replica_is_told(replica: mu.Replica, call: Callab
     with pytest.raises(RuntimeError, match="must not call a replica"):
         replica.read(lambda: call(replica), timeout=PATIENCE)
     assert replica.execute(b"1", timeout=PATIENCE) == b"1"
+
+
+def test_a_program_may_change_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative `directory` is the one that it was at the start, for who looks and for what is removed at the end."""
+    monkeypatch.chdir(tmp_path)
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=".") as replica:
+        monkeypatch.chdir("/")
+        found = fabric.peek(replica.cluster, 1)
+        assert found is not None
+        assert found.alive
+    assert [*tmp_path.iterdir()] == []
+    monkeypatch.chdir(tmp_path)
+    with LocalCluster(1, directory=".") as cluster:
+        monkeypatch.chdir("/")
+        cluster.kill(1)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_session_of_nobody_is_refused(replica: mu.Replica) -> None:

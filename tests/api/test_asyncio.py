@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -60,6 +62,31 @@ async def test_errors_arrive_at_the_one_who_called(replica: mu.Replica) -> None:
     failed, fine = await asyncio.gather(replica.aexecute(b"x"), replica.aexecute(b"+1"), return_exceptions=True)
     assert isinstance(failed, mu.CommandFailed)
     assert fine == b"1"
+
+
+async def test_a_read_may_raise_anything(replica: mu.Replica) -> None:
+    """StopIteration, which no future takes, is a RuntimeError, as of a generator; whoever waits is answered."""
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(replica.aread(lambda: next(iter([]))), 30)
+
+
+async def test_first_calls_of_several_threads_share_a_worker(
+    replica: mu.Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many begin at once, their calls stand in one queue."""
+    both, workers = threading.Barrier(2), set[int]()
+
+    def make(**options: Any) -> ThreadPoolExecutor:
+        with contextlib.suppress(threading.BrokenBarrierError):  # nobody else gets as far
+            both.wait(0.2)
+        return ThreadPoolExecutor(**options)
+
+    async def call() -> None:
+        workers.add(await replica.aread(threading.get_ident))
+
+    monkeypatch.setattr("mu.replica.ThreadPoolExecutor", make)
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, call()) for _ in range(2)))
+    assert (len(workers), both.broken) == (1, True)
 
 
 async def test_a_call_cancelled_in_the_queue_is_not_proposed(replica: mu.Replica, world: World) -> None:

@@ -103,6 +103,7 @@ class LocalCluster:
             raise ConfigError("This cluster runs already; close() it first, or make another one. Nothing was changed.")
         self._owner = Owner()
         self._files = PrivateDirectory("local", in_memory=True)
+        self.cluster = self.cluster.anchored()
         if self._own_directory:
             self.cluster = Cluster.load(self.cluster, directory=str(self._files.path))
         if self.cluster.fabric == "verbs" and not self.cluster.registry:
