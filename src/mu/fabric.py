@@ -142,7 +142,11 @@ def _ask(cluster: Cluster, replica_id: int, *, paused: bool) -> None:
 
 def _require_access(cluster: Cluster, replica_id: int) -> None:
     segment = Path(cluster.directory) / f"mu.{cluster.name}.{replica_id}"
-    if segment.exists() and not os.access(segment, os.R_OK | os.W_OK):
+    try:
+        foreign = segment.lstat().st_uid != os.geteuid() != 0  # root may look at everybody's
+    except OSError:
+        return
+    if foreign or not os.access(segment, os.R_OK | os.W_OK, follow_symlinks=False):
         raise PermissionRefused(f"Replica {replica_id} of cluster {cluster.name!r} is another user's: {segment}")
 
 

@@ -243,6 +243,6 @@ def test_another_users_replica_is_told_from_none(
     """A segment that this user may not open is named, not taken for a replica that does not run."""
     (tmp_path / "mu.mu.3").touch()
     monkeypatch.setenv("MU_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr("mu.fabric.os.access", lambda *_: False)  # whoever runs this test may be root
+    monkeypatch.setattr("mu.fabric.os.access", lambda *_, **__: False)  # whoever runs this test may be root
     assert run(monkeypatch, *command) == 2
     assert "is another user's" in capfd.readouterr().err

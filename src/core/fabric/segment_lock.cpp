@@ -69,9 +69,10 @@ bool has_the_name(int file, std::string const& path) noexcept {
            opened.st_dev == named.st_dev;
 }
 
-bool is_own(int file) noexcept {
+// Whether it is a plain file of that user's.
+bool belongs_to(uid_t owner, int file) noexcept {
     struct stat status = {};
-    return ::fstat(file, &status) == 0 && is_own_file(status);
+    return ::fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == owner;
 }
 
 // Whoever owns the file may remove its name under the lock, sticky directory or not, and so let in a second life.
@@ -93,7 +94,7 @@ LockFile::LockFile(std::string const& path, std::string const& whose) : path_(pa
     for (;;) {
         file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (file_ < 0) refuse_system(errno, "cannot open the lock file " + path);
-        if (!is_own(file_)) {
+        if (!belongs_to(::geteuid(), file_)) {
             ::close(file_);
             refuse_foreign(path);
         }
@@ -136,12 +137,14 @@ void LockFile::write(LockNote const& note) {
     }
 }
 
-LockState look_at_lock(std::string const& path) noexcept {
+LockState look_at_lock(std::string const& path) noexcept { return look_at_lock(path, ::geteuid()); }
+
+LockState look_at_lock(std::string const& path, uid_t owner) noexcept {
     LockState state;
     // O_NONBLOCK: somebody's FIFO of that name must not hold up whoever only looks.
     int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) return state;
-    if (is_own(file)) {
+    if (belongs_to(owner, file)) {
         struct flock whole = whole_file();
         state.held = ::fcntl(file, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
         state.note = read_note(file);

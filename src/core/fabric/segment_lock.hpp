@@ -10,6 +10,8 @@
 // holder removes the name before it lets go), and it is this user's, so that nobody else may take the name from it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 
@@ -50,12 +52,13 @@ private:
     LockNote earlier_;
 };
 
-// Whether somebody holds the lock at `path`, and what the file says; `held` is false if there is no such file
-// of this user's.
+// Whether somebody holds the lock at `path`, and what the file says; `held` is false if there is no such file of this
+// user's, or of `owner`: whoever looks at a segment asks for a lock of the segment's owner, which root may.
 struct LockState {
     bool held = false;
     LockNote note;
 };
 [[nodiscard]] LockState look_at_lock(std::string const& path) noexcept;
+[[nodiscard]] LockState look_at_lock(std::string const& path, uid_t owner) noexcept;
 
 }  // namespace mu
