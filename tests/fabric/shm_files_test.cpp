@@ -128,6 +128,31 @@ TEST_CASE("An incarnation is later than all before it, whatever the clock says")
     CHECK(fabric.incarnation() == kFarFuture + 2);
 }
 
+TEST_CASE("An incarnation is later than any that a neighbour has met, and a clock that was put back is told of") {
+    PrivateDirectory const directory;
+    constexpr Incarnation kFarFuture = ~Incarnation{0} / 2;
+    ShmFabric neighbour(shm_options(directory, 2));
+    {
+        std::fstream segment(directory.segment(2), std::ios::in | std::ios::out | std::ios::binary);
+        segment.seekp(offsetof(SegmentHeader, seen) + 1 * sizeof(Incarnation));
+        segment.write(reinterpret_cast<char const*>(&kFarFuture), sizeof kFarFuture);
+    }
+    ShmFabric const fabric(shm_options(directory, 1));
+    CHECK(fabric.incarnation() == kFarFuture + 1);
+    CHECK(fabric.notice().find("the clock stands before") != std::string::npos);
+    REQUIRE(look_until([&] { return neighbour.peer(1).incarnation == fabric.incarnation(); }, neighbour));
+    SegmentShape const shape{42, {1, 2, 3}, kRingBytes, kBackgroundBytes, 3};
+    CHECK(find_segment(directory.segment(2), shape, 2, 0).segment->header().seen.latest[1] == fabric.incarnation());
+}
+
+TEST_CASE("A replica whose lock file is removed knows that its place is lost") {
+    PrivateDirectory const directory;
+    ShmFabric const fabric(shm_options(directory, 1));
+    CHECK(fabric.lost().empty());
+    std::filesystem::remove(directory.segment(1) + ".lock");
+    CHECK(fabric.lost().find(directory.segment(1) + ".lock was removed") != std::string::npos);
+}
+
 TEST_CASE("A lock file or a segment that another user made is refused, and left as it was") {
     if (::geteuid() != 0) {
         MESSAGE("needs the right to give a file away");

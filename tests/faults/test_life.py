@@ -57,6 +57,24 @@ def test_killed_at_any_moment_of_its_life_it_can_be_started_again(
     assert remains, "no death left a segment: this test saw nothing"
 
 
+def test_who_has_lost_his_name_stops(alone: mu.Cluster) -> None:
+    """A lock file that somebody removes (systemd, at a logout) keeps nobody out: its replica stops, and says why."""
+    machine = mu.Counter()
+    with mu.Replica.open(alone, replica_id=1, state_machine=machine) as replica:
+        replica.wait_until_leader(PATIENCE)
+        replica.execute(b"+1", PATIENCE)
+        for each in Path(alone.directory).iterdir():
+            each.unlink()
+        wait_for(lambda: replica.status().failure)
+        with pytest.raises(mu.Closed, match="was removed.*RemoveIPC=yes"):
+            replica.execute(b"+1", PATIENCE)
+        with mu.Replica.open(alone, replica_id=1, state_machine=mu.Counter()) as successor:
+            successor.wait_until_leader(PATIENCE)
+            assert machine.value == 1
+            replica.close()
+            assert len(names_in(alone.directory)) == 2, "the first one took its successor's names"
+
+
 LOOKER = """
 import sys, mu, mu.fabric
 cluster = mu.Cluster(name="alone", replicas=(1,), directory=sys.argv[1])

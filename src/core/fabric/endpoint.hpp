@@ -57,6 +57,8 @@ public:
         return {};
     }
 
+    // Why this replica must go on no longer, or empty: its place was taken away, say. A system call; not for hot paths.
+    [[nodiscard]] virtual std::string lost() const { return {}; }
     // Throws FabricError if a living replica here, under a member's name, is of another cluster, layout or user.
     virtual void refuse_strangers() const {}
     // What a person should know: a stale segment that was replaced; why a peer is not used. Else empty.

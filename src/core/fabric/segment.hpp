@@ -1,7 +1,7 @@
 // A segment: the memory that one replica shares with its peers on one machine.
 //
 //     | header | background region | area 0 | … | area n-1 | spare page, if asked for |
-//       identity, ended, permission, live, doorbells, life      each `ring_bytes` long, page aligned
+//       identity, ended, permission, live, doorbells, life, seen      each `ring_bytes` long, page aligned
 //
 // Where memory is shared each member stores log writes into a landing area of its own (why: shm.hpp); other fabrics
 // have one area, the log, and use the segment for its lock, and so that people can look into it. The identity is written before the
@@ -29,7 +29,7 @@
 namespace mu {
 
 inline constexpr std::uint64_t kSegmentMagic = 0x31'6d'68'73'2e'75'6d'00;  // "\0mu.shm1"
-inline constexpr std::uint32_t kSegmentLayout = 3;  // raise it with every change of this file's structures
+inline constexpr std::uint32_t kSegmentLayout = 4;  // raise it with every change of this file's structures
 inline constexpr std::size_t kSegmentPage = 4096;   // bytes; areas begin on pages so that no two writers share one
 
 struct SegmentIdentity {
@@ -76,6 +76,12 @@ struct alignas(kCacheLine) LifeLine {
     std::uint32_t word;
 };
 
+// Of each peer, the latest life that the owner has met. A peer that starts anew looks here: whatever the clock says, its
+// incarnation must be a later one, or it would be taken for one that has ended.
+struct alignas(kCacheLine) SeenLine {
+    Incarnation latest[kMaxReplicas];
+};
+
 struct SegmentHeader {
     SegmentIdentity identity;
     EndedLine ended;
@@ -83,13 +89,15 @@ struct SegmentHeader {
     LiveLine live;
     Doorbell doorbells[2];  // replication, background; the learner channel is part of the replication plane
     LifeLine life[kMaxReplicas];
+    SeenLine seen;
 };
 static_assert(offsetof(SegmentHeader, ended) == 128);
 static_assert(offsetof(SegmentHeader, permission) == 192);
 static_assert(offsetof(SegmentHeader, live) == 256 && offsetof(LiveLine, floor) == 64);
 static_assert(offsetof(SegmentHeader, doorbells) == 448 && sizeof(Doorbell) == 64);
 static_assert(offsetof(SegmentHeader, life) == 576 && sizeof(LifeLine) == 64 && offsetof(LifeLine, word) == 8);
-static_assert(sizeof(SegmentHeader) == 1600 && sizeof(SegmentHeader) <= kSegmentPage);
+static_assert(offsetof(SegmentHeader, seen) == 1600 && sizeof(SeenLine) == 128);
+static_assert(sizeof(SegmentHeader) == 1728 && sizeof(SegmentHeader) <= kSegmentPage);
 
 // What every segment of one cluster has in common, and where things lie in it.
 struct SegmentShape {

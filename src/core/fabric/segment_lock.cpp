@@ -127,6 +127,11 @@ void LockFile::release() noexcept {
     file_ = -1;
 }
 
+bool LockFile::has_a_name() const noexcept {
+    struct stat status = {};
+    return ::fstat(file_, &status) != 0 || status.st_nlink != 0;
+}
+
 void LockFile::write(LockNote const& note) {
     std::array<char, 96> text{};
     int const length = std::snprintf(text.data(), text.size(), "pid %" PRId32 " incarnation %" PRIu64 "\n", note.pid,

@@ -40,6 +40,8 @@ public:
     // What the holder before this one wrote; zeros if there was none.
     [[nodiscard]] LockNote const& earlier() const noexcept { return earlier_; }
     void write(LockNote const& note);
+    // Whether the locked file still has a name: without one it keeps nobody out.
+    [[nodiscard]] bool has_a_name() const noexcept;
     // Removes the file and lets go, before the end of this object.
     void release() noexcept;
     // Lets go at the end without removing the file, as a killed process would.

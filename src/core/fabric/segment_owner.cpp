@@ -38,6 +38,29 @@ void mark_superseded(int file) noexcept {
     ::munmap(mapped, sizeof(SegmentHeader));
 }
 
+// The latest life of `replica` that its neighbours have met, the dead ones, too. Those that live would take no earlier one
+// for alive.
+Incarnation met_by_neighbours(std::string const& directory, std::string const& cluster, ReplicaId replica,
+                              SegmentShape const& shape) noexcept {
+    Incarnation latest = 0;
+    for (ReplicaId const member : shape.members) {
+        if (member == replica) continue;
+        std::string const path = segment_path(directory, cluster, member);
+        int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (file < 0) continue;
+        struct stat status = {};
+        SegmentHeader found = {};
+        bool const read = ::fstat(file, &status) == 0 && is_own_file(status) &&
+                          ::pread(file, &found, sizeof found, 0) == static_cast<ssize_t>(sizeof found);
+        ::close(file);
+        SegmentIdentity const& its = found.identity;
+        bool const ours = read && its.magic == kSegmentMagic && its.layout == kSegmentLayout &&
+                          its.cluster_key == shape.cluster_key && its.replica == member;
+        if (ours) latest = std::max(latest, found.seen.latest[replica]);
+    }
+    return latest;
+}
+
 // Takes all the memory now: later, a store without memory behind it would be a SIGBUS.
 int allocate(int file, std::size_t bytes) noexcept {
     rlimit limit = {};
@@ -58,10 +81,30 @@ SegmentOwner::SegmentOwner(std::string const& directory, std::string const& clus
                            SegmentShape const& shape)
     : path_(segment_path(directory, cluster, replica)),
       lock_(path_ + ".lock", "replica " + std::to_string(replica) + " of cluster " + cluster) {
-    Incarnation const before = std::max(retire_predecessor(), lock_.earlier().incarnation);
-    Incarnation const incarnation = std::max(clock_now(), before + 1);
+    Incarnation const before = std::max(
+        {retire_predecessor(), lock_.earlier().incarnation, met_by_neighbours(directory, cluster, replica, shape)});
+    Incarnation const incarnation = later_than(before);
     lock_.write({static_cast<std::int32_t>(::getpid()), incarnation});
     create(shape, replica, incarnation);
+}
+
+// An incarnation is the time of its start, unless the clock has been put back since an earlier one.
+Incarnation SegmentOwner::later_than(Incarnation before) {
+    Incarnation const now = clock_now();
+    if (now > before) return now;
+    notice_ += notice_.empty() ? "" : "; ";
+    notice_ += "the clock stands before the start of an earlier life of this replica, which its incarnation follows: " +
+               std::to_string(before + 1);
+    return before + 1;
+}
+
+std::string SegmentOwner::lost() const {
+    if (lock_.has_a_name()) return {};
+    return "the lock file " + path_ +
+           ".lock was removed, so another life of this replica could begin beside it. This one has stopped; what it "
+           "executed is still in its state machine. Find out who removed it (systemd does, where RemoveIPC=yes, when "
+           "the "
+           "user logs out), then start it again";
 }
 
 // Removes what an earlier life left, which must not count against the memory that this one takes. Returns its
@@ -121,8 +164,12 @@ SegmentOwner::~SegmentOwner() {
 
 void SegmentOwner::leave() noexcept {
     if (std::exchange(keep_, true)) return;  // from here on the names may be a successor's
-    ::unlink((path_ + ".tmp").c_str());
-    ::unlink(path_.c_str());
+    if (lock_.has_a_name()) {
+        ::unlink((path_ + ".tmp").c_str());
+        ::unlink(path_.c_str());
+    } else {
+        lock_.abandon();  // what is called so now is a successor's
+    }
     lock_.release();
 }
 

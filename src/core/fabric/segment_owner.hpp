@@ -25,14 +25,17 @@ public:
 
     void publish();
     [[nodiscard]] std::shared_ptr<Segment> const& segment() const noexcept { return segment_; }
-    // What a person should know about the predecessor; empty if there was none.
+    // What a person should know about the predecessor, or the clock; else empty.
     [[nodiscard]] std::string const& notice() const noexcept { return notice_; }
+    // Why this life must end, if so: its names were taken away, and another one may begin under them.
+    [[nodiscard]] std::string lost() const;
     // Removes the files and lets go of the lock; the memory stays for as long as somebody uses it.
     void leave() noexcept;
     void abandon() noexcept;
 
 private:
     [[nodiscard]] Incarnation retire_predecessor();
+    [[nodiscard]] Incarnation later_than(Incarnation before);
     void create(SegmentShape const& shape, ReplicaId replica, Incarnation incarnation);
 
     std::string path_;

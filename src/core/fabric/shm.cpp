@@ -197,6 +197,8 @@ void ShmFabric::wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noe
     sleep_on_doorbell(parts_->header().doorbells[doorbell_of(plane)], ticket, timeout);
 }
 
+std::string ShmFabric::lost() const { return parts_->owner.lost(); }
+
 void ShmFabric::refuse_strangers() const { parts_->peers.refuse_strangers(); }
 
 std::string ShmFabric::notice() const { return parts_->owner.notice(); }

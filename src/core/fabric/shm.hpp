@@ -60,6 +60,7 @@ public:
     [[nodiscard]] Incarnation incarnation() const noexcept override;
     [[nodiscard]] std::uint32_t ticket(Plane plane) noexcept override;
     void wait(Plane plane, std::uint32_t ticket, Nanoseconds timeout) noexcept override;
+    [[nodiscard]] std::string lost() const override;
     void refuse_strangers() const override;
     [[nodiscard]] std::string notice() const override;
     [[nodiscard]] std::string peer_problem(ReplicaId peer) const override;

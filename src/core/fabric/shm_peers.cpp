@@ -141,8 +141,7 @@ std::shared_ptr<Segment> ShmPeers::look(Peer& peer) noexcept {
     if (found.segment != nullptr && has_ended(found.segment->header(), line_of(*found.segment))) {
         // The remains of a dead run: its end is news, but there is nothing to connect to.
         peer.ended.store(found.segment->incarnation(), std::memory_order_release);
-        peer.present.store(found.segment->incarnation(), std::memory_order_release);
-        ring_own_planes();
+        meet(peer, found.segment->incarnation());
         return nullptr;
     }
     return found.segment;
@@ -160,7 +159,14 @@ void ShmPeers::arrive(Peer& peer, std::shared_ptr<Segment> const& segment) noexc
         std::lock_guard const lock(peer.mutex);
         peer.segment = segment;
     }
-    peer.present.store(segment->incarnation(), std::memory_order_release);
+    meet(peer, segment->incarnation());
+}
+
+void ShmPeers::meet(Peer& peer, Incarnation incarnation) noexcept {
+    // Before anything of it counts here: whoever follows it finds this, or nothing here knows of it.
+    std::atomic_ref<Incarnation>(own_->header().seen.latest[peer.replica])
+        .store(incarnation, std::memory_order_seq_cst);
+    peer.present.store(incarnation, std::memory_order_release);
     ring_own_planes();
 }
 

@@ -55,6 +55,7 @@ private:
     [[nodiscard]] std::shared_ptr<Segment> look(Peer& peer) noexcept;
     [[nodiscard]] bool nap(Nanoseconds since) noexcept;
     void arrive(Peer& peer, std::shared_ptr<Segment> const& segment) noexcept;
+    void meet(Peer& peer, Incarnation incarnation) noexcept;
     void depart(Peer& peer, Segment& segment) noexcept;
     void ring_own_planes() noexcept;
     [[nodiscard]] LifeLine& line_of(Segment& segment) const noexcept { return segment.header().life[self_]; }

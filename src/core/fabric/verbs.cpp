@@ -91,6 +91,7 @@ public:
                                                        Nanoseconds (*clock)()) override {
         return learner_.bare_writes(to, at, bytes, count, clock);
     }
+    [[nodiscard]] std::string lost() const override { return owner_.lost(); }
     [[nodiscard]] std::string notice() const override { return owner_.notice(); }
     [[nodiscard]] std::string peer_problem(ReplicaId peer) const override { return peers_.problem(peer); }
     void leave() noexcept override {

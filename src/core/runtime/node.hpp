@@ -172,6 +172,7 @@ private:
     void take_turns() noexcept;
     void wake_followers(Nanoseconds now);
     void publish_latencies(Nanoseconds now) noexcept;
+    void watch_place(Nanoseconds now);
 
     NodeOptions options_;
     Processors processors_;  // of the replication thread
@@ -196,6 +197,7 @@ private:
     // The background thread's own: what it last told of latencies, and when.
     std::uint64_t latencies_told_ = 0;
     Nanoseconds told_at_ = 0;
+    Nanoseconds place_seen_at_ = 0;
     // The replication thread's own: what it saw of the plane while it held it.
     int idle_rounds_ = 0;
     Replicator::Stage stage_seen_ = Replicator::Stage::follower;

@@ -18,6 +18,7 @@ constexpr Nanoseconds kLeaderNap = 200 * kMicrosecond;  // while callers do the 
 constexpr Nanoseconds kIdleSleep = 10 * kMillisecond;   // until the doorbell rings, or for a look anyway
 constexpr Nanoseconds kFormingSleep = 2 * kMillisecond;
 constexpr Nanoseconds kTellLatenciesEvery = kSecond;
+constexpr Nanoseconds kLookAtPlaceEvery = 100 * kMillisecond;  // a system call
 constexpr Offset kTurnBytes = 128 * 1024;
 constexpr Nanoseconds kTurnLasts = 200 * kMicrosecond;
 constexpr int kRoundsBeforeIdle = 60;  // naps without work before sleeping on the doorbell
@@ -119,6 +120,7 @@ void Node::run_background() {
         }
         wake_followers(now);
         publish_latencies(now);
+        watch_place(now);
         if (options_.cores == Cores::dedicated) {
             for (int i = 0; i < 32; ++i) {
                 cpu_relax();
@@ -157,6 +159,25 @@ void Node::publish_latencies(Nanoseconds now) noexcept {
     Latencies::Quantiles const found = latencies_.quantiles();
     store_word(own.propose_p50_ns, found.p50);
     store_word(own.propose_p99_ns, found.p99);
+}
+
+// Who has lost his place must stop before another one has begun in it.
+void Node::watch_place(Nanoseconds now) {
+    if (now - place_seen_at_ < kLookAtPlaceEvery) {
+        return;
+    }
+    place_seen_at_ = now;
+    std::string const why = fabric_.lost();
+    if (why.empty() || failed_.load(std::memory_order_acquire)) {
+        return;
+    }
+    if (!lock_.try_lock()) {
+        place_seen_at_ = 0;  // look again at once: the heart beats meanwhile
+        return;
+    }
+    halt(why.c_str());
+    fail_in_flight(Outcome::indeterminate);
+    release();
 }
 
 }  // namespace mu
