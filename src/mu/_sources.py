@@ -6,6 +6,7 @@ Invariant: a value leaves this file in the type that its key has, or not at all.
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,8 +32,12 @@ def refuse_unknown(given: Iterable[str], known: list[str], kind: str) -> None:
             raise ConfigError(f"There is no {kind} {key!r}.{hint}")
 
 
-def from_file(path: Path, known: list[str]) -> dict[str, Any]:
+def from_file(source: object, known: list[str]) -> dict[str, Any]:
     """The keys of a TOML file."""
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConfigError(f"cluster: {source!r} names no file; give a path, a Cluster, or None for the defaults.")
+    path = Path(name)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -107,6 +107,9 @@ class Cluster:
             raise ConfigError(f"name: {self.name!r} must be up to 64 letters (a to z), digits, '-' and '_'.")
         if not self.directory or "\0" in self.directory:
             raise ConfigError(f"directory: {self.directory!r} names no directory; the default is /dev/shm.")
+        for key in ("fifo", "registry", "rdma_device"):
+            if "\0" in (text := getattr(self, key)):
+                raise ConfigError(f"{key}: {text!r} holds a zero byte, where the system's names end.")
         if any(0xD800 <= ord(each) <= 0xDFFF for each in self.secret):
             raise ConfigError("secret: it holds what is no text (half of a surrogate pair); spell it anew.")
         _one_of("fabric", self.fabric, FABRICS)
@@ -137,8 +140,8 @@ class Cluster:
         if isinstance(source, Cluster):
             return dataclasses.replace(source, **overrides)
         environment = os.environ if environment is None else environment
-        path = source if source is not None else environment.get("MU_CLUSTER")
-        values = _sources.from_file(Path(path), cls.keys()) if path else {}
+        path = environment.get("MU_CLUSTER") or None if source is None else source
+        values = {} if path is None else _sources.from_file(path, cls.keys())
         return cls(**{**values, **_sources.from_environment(environment, cls._types()), **overrides})
 
     def anchored(self) -> Cluster:

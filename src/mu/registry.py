@@ -15,11 +15,14 @@ import threading
 from types import TracebackType
 from typing import Final
 
+from mu.cluster import is_whole
+from mu.errors import ConfigError
 from mu.forks import Owner
 
 log = logging.getLogger("mu")
 
 PORT: Final = 11211  # memcached's
+PORTS: Final = 65536  # of TCP
 LONGEST_NAME: Final = 250  # bytes, as memcached has it
 LONGEST_TEXT: Final = 64 * 1024  # bytes
 MOST_NAMES: Final = 10_000
@@ -52,13 +55,18 @@ class _Client(socketserver.StreamRequestHandler):
         match words:
             case [b"get" | b"gets", *names] if names:
                 return self._get(names)
-            case [b"set", name, _, _, size, *_] if size.isdigit():
-                return self._set(name, int(size))
-            case [b"delete", name, *_]:
-                return b"DELETED\r\n" if self.server.texts.pop(name, None) is not None else b"NOT_FOUND\r\n"
+            case [b"set", name, _, _, size, *more] if size.isdigit():
+                return self._unless_unwanted(more, self._set(name, int(size)))
+            case [b"delete", name, *more]:
+                known = self.server.texts.pop(name, None) is not None
+                return self._unless_unwanted(more, b"DELETED\r\n" if known else b"NOT_FOUND\r\n")
             case [b"version"]:
                 return b"VERSION 1.0.0-mu\r\n"
         return b"ERROR\r\n"
+
+    def _unless_unwanted(self, more: list[bytes], answer: bytes | None) -> bytes | None:
+        """Nothing, for whoever wants no reply: he would take it for that of his next command."""
+        return b"" if answer is not None and b"noreply" in more else answer
 
     def _get(self, names: list[bytes]) -> bytes:
         found = ((name, self.server.texts.get(name)) for name in names)
@@ -102,7 +110,11 @@ class Registry:
 
         Raises:
             OSError: the address is taken, or not this machine's.
+            ConfigError: it is no address.
         """
+        text: object = host
+        if not isinstance(text, str) or not is_whole(port) or not 0 <= port < PORTS:
+            raise ConfigError(f"registry: {host!r} and {port!r} are no text and whole number from 0 to {PORTS - 1}.")
         self._owner = Owner()
         self._server = _Server((host, port), _Client)
         self._server.texts = {}

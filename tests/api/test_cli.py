@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import typer
@@ -14,6 +16,7 @@ import typer
 import mu
 import mu.fabric
 from mu import cli
+from mu.cli.replica import watch as watch_replica
 
 
 class FakeFabric:
@@ -189,6 +192,67 @@ def test_status_shows_who_leads(monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
     assert text.count("not here") == 2
     assert "61 ns" in text
     assert "12.3 µs" in text
+
+
+BUSY = {
+    "replica_id": 1,
+    "pid": 4_194_304,
+    "alive": True,
+    "leader": 1,
+    "admitted": True,
+    "heartbeat": 123_456_789,
+    "applied": 1_234_567_890_123,
+    "fuo": 1_234_567_890_123,
+    "chain_end": 1_234_567_890_187,
+    "members": (1, 2, 3),
+}
+SEEN = [
+    {**BUSY, "leading": True, "propose_p50_ns": 123_456, "propose_p99_ns": 9_123_456_789},
+    {**BUSY, "replica_id": 2},
+    {**BUSY, "replica_id": 3, "eligible": True},
+]
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, "pid"), (100, "heartbeat"), (160, "nothing")])
+def test_status_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], width: int, left_out: str
+) -> None:
+    """What matters is shown whole: columns that matter less are left out, and said to be."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(mu.fabric, "peek", lambda _, each: mu.fabric.Glimpse(**SEEN[each - 1]))
+    assert run(monkeypatch, "status") == 0
+    table, _, told = capfd.readouterr().out.partition("\n\n")
+    assert max(map(len, table.splitlines())) <= width
+    assert "…" not in table
+    for each in ("leader", "behind", "1,234,567,890,123", "123.5 µs", "9,123.5 ms"):
+        assert each in table
+    assert (f"{left_out}" in told) == (left_out != "nothing")
+
+
+@pytest.mark.parametrize("command", ["status", "clean", "fabrics"])
+def test_a_name_with_brackets_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str, tmp_path: Path
+) -> None:
+    """What looks like a style is text if it is somebody's."""
+    monkeypatch.setenv("MU_DIRECTORY", str(tmp_path / "[blue]"))
+    monkeypatch.setenv("COLUMNS", "1000")
+    run(monkeypatch, command)
+    assert "[blue]" in capfd.readouterr().out
+
+
+def test_a_failure_with_brackets_is_shown_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    """`mu replica` says why a replica has stopped, whatever the text holds."""
+    stopped = mu.Status(replica_id=1, role="follower", failure="KeyError: '[/bold] [red]' has no end.")
+    with pytest.raises(typer.Exit):
+        watch_replica(Mock(spec=mu.Replica, status=lambda: stopped), threading.Event())
+    assert "'[/bold] [red]' has no end." in capfd.readouterr().err
+
+
+def test_help_names_the_default_of_a_device(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Brackets in an option's help are text, too."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    run(monkeypatch, "bench", "latency", "--help")
+    assert "[the first active one]" in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("fabric")

@@ -123,6 +123,22 @@ def test_what_is_wrong_is_said(wrong: dict[str, Any], said: str) -> None:
         mu.Cluster.load(environment={}, **wrong)
 
 
+@pytest.mark.parametrize("source", ["", b"cluster.toml", [], {}, {"name": "orders"}, 5, 0, 1.5, "a\0b"])
+def test_what_names_no_file_is_refused(source: Any) -> None:
+    """A source of another type, or an empty one, is a mistake, and not the defaults."""
+    with pytest.raises(mu.ConfigError, match="names no file"):
+        mu.Cluster.load(source, environment={})
+    with pytest.raises(mu.ConfigError, match="names no file"):
+        mu.Replica.open(source, replica_id=1)
+
+
+@pytest.mark.parametrize("key", ["fifo", "registry", "rdma_device"])
+def test_a_text_without_an_end_is_refused(key: str) -> None:
+    """The system's texts end at a zero byte."""
+    with pytest.raises(mu.ConfigError, match=key):
+        mu.Cluster.load(environment={}, **{key: "a\0b"})
+
+
 def test_an_unknown_key_of_a_file_names_the_file(tmp_path: Path) -> None:
     """Whoever mistypes a key in a file learns which file and which key was meant."""
     with pytest.raises(mu.ConfigError, match=r"cluster\.toml.*'replica'.*Did you mean 'replicas'\?"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,12 @@ def test_a_paced_load_keeps_its_pace(world: World, witness: mu.Replica, tmp_path
     record = run_until(witness, tmp_path / "r", lambda seen: seen.acknowledged >= 10, LoadSpec(rate=1000))
     assert record.last_success_ns - record.first_success_ns >= 8_500_000
     assert world.timeouts_ns[0] == 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": "64"}, {"size": 15}, {"rate": -1}, {"rate": float("nan")}, {"rate": "fast"}, {"timeout": None}]
+)
+def test_a_load_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    """It is told here, and not by a thread of a replica's process."""
+    with pytest.raises(mu.ConfigError, match=next(iter(wrong))):
+        LoadSpec(**wrong)

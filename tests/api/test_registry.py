@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheIllegalInputError, MemcacheServerError
 
+import mu
 from mu.registry import LONGEST_TEXT, MOST_NAMES, Registry
 
 
@@ -50,6 +52,24 @@ def test_a_memcached_client_sets_and_gets(clients: list[Client]) -> None:
     assert other.get("mu/a/1/2") == b"card"
     assert other.get_many(["mu/a/1/2", "empty", "none"]) == {"mu/a/1/2": b"card", "empty": b""}
     assert other.get("none") is None
+
+
+def test_who_wants_no_reply_gets_none(registry: Registry, clients: list[Client]) -> None:
+    """`noreply` is heeded, also by what is refused: an answer that nobody reads would be taken for the next one's."""
+    client = clients[0]
+    client.set("name", b"text", noreply=True)
+    assert client.get("name") == b"text"
+    client.delete("name", noreply=True)
+    assert client.get("name") is None
+    refused = b"set %b 0 0 1 noreply\r\nx\r\n" % (b"x" * 251)
+    assert raw(registry, refused + b"delete name noreply\r\nget name\r\n") == b"END\r\n"
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 1.5), ("127.0.0.1", 65536), ("127.0.0.1", "1"), (5, 0)])
+def test_an_address_that_is_none_is_refused(host: Any, port: Any) -> None:
+    """What is no address is told from one that is taken."""
+    with pytest.raises(mu.ConfigError, match="registry"):
+        Registry(host, port)
 
 
 def test_a_name_can_be_taken_away(clients: list[Client]) -> None:

@@ -66,7 +66,7 @@ def test_who_has_lost_his_name_stops(alone: mu.Cluster) -> None:
         for each in Path(alone.directory).iterdir():
             each.unlink()
         wait_for(lambda: replica.status().failure)
-        with pytest.raises(mu.Closed, match="was removed.*RemoveIPC=yes"):
+        with pytest.raises(mu.Closed, match=r"was removed.*RemoveIPC=yes"):
             replica.execute(b"+1", PATIENCE)
         with mu.Replica.open(alone, replica_id=1, state_machine=mu.Counter()) as successor:
             successor.wait_until_leader(PATIENCE)

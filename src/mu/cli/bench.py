@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from mu import bench
 from mu.cli import rdma
@@ -25,7 +26,7 @@ Outstanding = Annotated[int, typer.Option(min=1, help="Proposals under way at on
 Count = Annotated[int, typer.Option(min=1, help="How many commands.")]
 Cores = Annotated[str, typer.Option(help="How planes wait: auto, shared or dedicated.")]
 RdmaDevice = Annotated[
-    str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  [the first active one]")
+    str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  \\[the first active one]")
 ]
 LogBytes = Annotated[int, typer.Option(help="Bytes of the log; a power of two.")]
 
@@ -68,7 +69,7 @@ def latency(
     dumped = samples.dump(Path(), payload, outstanding) if dump else None
     if not _only_json(result, json_file):
         if dumped is not None:
-            say(f"wrote {dumped}")
+            say(escape(f"wrote {dumped}"))
         title = f"one proposal: {replicas} replicas, {payload} bytes, {outstanding} outstanding, {fabric}"
         rows = {"floor": "floor_ns", "native": "propose_ns", "Python": "python_ns"}
         console.print(quantile_table(title, {label: result[key] for label, key in rows.items()}))

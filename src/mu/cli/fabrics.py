@@ -7,6 +7,7 @@ import threading
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mu import fabric
@@ -41,7 +42,7 @@ def fabrics(
         return
     table = Table("fabric", "usable", "between", "what was found")
     for each in found:
-        table.add_row(each.name, "yes" if each.usable else "no", each.between, each.problem or each.detail)
+        table.add_row(each.name, "yes" if each.usable else "no", each.between, escape(each.problem or each.detail))
     console.print(table)
     for each in found:
         if each.ports:
@@ -53,7 +54,7 @@ def _ports(ports: tuple[dict[str, Any], ...]) -> Table:
     for port in ports:
         kind = "soft" if port["soft"] else "hardware"
         row = (port["device"], port["port"], port["state"], port["gid_index"], port["gid"], port["active_mtu"], kind)
-        table.add_row(*map(str, row))
+        table.add_row(*(escape(str(each)) for each in row))
     return table
 
 

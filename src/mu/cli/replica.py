@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from mu.cli.show import errors, say
 from mu.cli.watch import ClusterFile
@@ -49,16 +50,18 @@ def replica(
             f"replica [bold]{running.replica_id}[/bold] of cluster [bold]{described.name}[/bold]"
             f" {list(described.replicas)}, cores {described.chosen_cores}; Ctrl-C ends it"
         )
-        _watch(running, ended)
+        watch(running, ended)
 
 
-def _watch(running: Replica, ended: threading.Event) -> None:
+def watch(running: Replica, ended: threading.Event) -> None:
+    """Shows what a replica is, until it is to end, or stops by itself."""
     shown = None
     while not ended.wait(LOOK_EVERY):
         status = running.status()
         if status.failure:
             errors.print(
-                f"[red]stopped[/red]: {status.failure} The others go on; start this one again once that is mended."
+                f"[red]stopped[/red]: {escape(status.failure.rstrip('.'))}. The others go on; start this one again once"
+                " that is mended."
             )
             raise typer.Exit(1)
         present = (status.role, status.leader, status.paused)

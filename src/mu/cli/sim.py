@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mu.cli.show import JsonFile, console, errors, progress_bar, say, write_json
@@ -107,5 +108,6 @@ def _print(result: dict[str, Any], violation: Violation | None) -> None:
         return
     console.out(violation.transcript + violation.state, highlight=False)
     console.print(table)
-    say(f"seed {violation.seed}, after {violation.steps:,} steps with {violation.replicas} replicas: {violation.text}")
+    when = f"seed {violation.seed}, after {violation.steps:,} steps with {violation.replicas} replicas"
+    say(f"{when}: {escape(violation.text)}")
     say(f"again: {violation.reproduction}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -18,6 +19,10 @@ ClusterFile = Annotated[
     str | None, typer.Option("--cluster", "-c", metavar="FILE", help="The cluster's TOML file ($MU_CLUSTER).")
 ]
 Id = Annotated[int, typer.Argument(metavar="ID", help="The replica's id.")]
+
+COLUMNS: Final = ("id", "pid", "state", "follows", "applied", "undecided", "log ends", "heartbeat", "p50", "p99")
+WIDEST: Final = 1000  # columns of a terminal
+LESS: Final = ("heartbeat", "log ends", "undecided", "pid")  # left out of a narrow terminal, in this order
 
 
 def status(
@@ -34,32 +39,36 @@ def status(
         replicas = [dataclasses.asdict(glimpse) for glimpse in seen.values() if glimpse is not None]
         write_json({"cluster": described.name, "replicas": replicas}, "-")
         return
-    table = Table(title=f"cluster {described.name} in {described.directory}", title_justify="left")
-    for heading in (
-        "replica",
-        "pid",
-        "state",
-        "follows",
-        "applied",
-        "undecided from",
-        "log ends",
-        "heartbeat",
-        "p50",
-        "p99",
-    ):
-        table.add_column(heading, justify="left" if heading == "state" else "right")
-    for replica_id, glimpse in seen.items():
-        table.add_row(str(replica_id), *_row(glimpse))
+    rows = [_row(each, glimpse) for each, glimpse in seen.items()]
+    title = escape(f"cluster {described.name} in {described.directory}")
+    for count in range(len(LESS) + 1):
+        left_out = LESS[:count]
+        table = _table(title, [each for each in COLUMNS if each not in left_out], rows)
+        if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum <= console.width:
+            break
     console.print(table)
+    if left_out:
+        say(f"\nNot shown in {console.width} columns: {', '.join(left_out)}. `mu status --json` has all of it.")
 
 
-def _row(glimpse: Glimpse | None) -> list[str]:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row.get(heading, "–") for heading in columns))
+    return table
+
+
+def _row(replica_id: int, glimpse: Glimpse | None) -> dict[str, str]:
+    """What is known of a replica, by column."""
     if glimpse is None:
-        return ["–", "[dim]not here[/dim]", *["–"] * 7]
+        return {"id": str(replica_id), "state": "[dim]not here[/dim]"}
     offsets = (glimpse.applied, glimpse.fuo, glimpse.chain_end, glimpse.heartbeat)
     latencies = (glimpse.propose_p50_ns, glimpse.propose_p99_ns)
     times = [duration(each) if each and glimpse.leading else "–" for each in latencies]
-    return [str(glimpse.pid), _state(glimpse), str(glimpse.leader or "–"), *(f"{each:,}" for each in offsets), *times]
+    values = (str(glimpse.pid), _state(glimpse), str(glimpse.leader or "–"), *(f"{each:,}" for each in offsets), *times)
+    return dict(zip(COLUMNS, (str(replica_id), *values), strict=True))
 
 
 def _state(glimpse: Glimpse) -> str:
@@ -71,7 +80,7 @@ def _state(glimpse: Glimpse) -> str:
         return "[bold green]leader[/bold green]"
     if not glimpse.admitted:
         return "[yellow]joining[/yellow]"
-    return "[green]follower[/green]" if glimpse.eligible else "[green]follower[/green], behind"
+    return "[green]follower[/green]" if glimpse.eligible else "[yellow]behind[/yellow]"
 
 
 def pause(replica_id: Id, cluster: ClusterFile = None) -> None:
@@ -110,4 +119,4 @@ def clean(
     for line in removed:
         say(escape(line))
     if not removed:
-        say(f"nothing to remove in {described.directory}")
+        say(escape(f"nothing to remove in {described.directory}"))

@@ -7,6 +7,7 @@ success has returned; every smaller number was acknowledged too, but for those l
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 import threading
@@ -17,6 +18,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mu._timeout import nanoseconds
+from mu.cluster import is_whole
 from mu.errors import Closed, ConfigError, Indeterminate, MuError, NotLeader, NotProposed
 from mu.testing.ledger import numbered
 
@@ -61,10 +64,14 @@ class LoadSpec:
 
     def __post_init__(self) -> None:
         """Validates."""
-        if self.size < SMALLEST_COMMAND:
+        if not is_whole(self.size) or self.size < SMALLEST_COMMAND:
             raise ConfigError(
-                f"size: {self.size} bytes are too few for a command's number: at least {SMALLEST_COMMAND}."
+                f"size: {self.size!r} bytes are too few for a command's number: at least {SMALLEST_COMMAND}."
             )
+        rate: object = self.rate
+        if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+            raise ConfigError(f"rate: {rate!r} should be a number of commands a second, or 0.")
+        nanoseconds(self.timeout)
 
 
 @dataclass(frozen=True, slots=True)
