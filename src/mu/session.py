@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 from mu._timeout import nanoseconds
+from mu.cluster import is_whole
 from mu.errors import CommandFailed, ConfigError, InDoubt, LogFull, NoMajority, NotLeader, TooLarge
 
 AGAIN: Final = 1 << 63
@@ -74,8 +75,8 @@ class Session:
                 by a program that was started again: their requests then raise SessionExpired, and are not applied.
             later: how to execute for asyncio.
         """
-        if client is not None and not 0 < client < 1 << 64:
-            raise ConfigError(f"client: {client} must be from 1 to 2**64 - 1, or None for random bits.")
+        if client is not None and not (is_whole(client) and 0 < client < 1 << 64):
+            raise ConfigError(f"client: {client!r} must be from 1 to 2**64 - 1, or None for random bits.")
         self._execute = execute
         self._later = later
         self._timeout_ns = timeout_ns

@@ -55,9 +55,9 @@ def test_a_program_may_change_its_directory(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_session_of_nobody_is_refused(replica: mu.Replica) -> None:
     """Client 0 would be remembered by nobody: neither a session nor a single request may have it."""
-    for client in (0, -1, 1 << 64):
+    for client in (0, -1, 1 << 64, "1", 1.5, True):
         with pytest.raises(mu.ConfigError, match="client"):
-            replica.session(client)
+            replica.session(client)  # type: ignore[arg-type]
     with pytest.raises(mu.ConfigError, match="client"):
         replica.session_execute(b"1", 10**9, 0, 1)
 

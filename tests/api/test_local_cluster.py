@@ -450,6 +450,58 @@ def test_no_process_outlives_its_parent(how: signal.Signals) -> None:
     assert not Path(directory).exists()
 
 
+STUCK = """
+import threading, sys, mu
+from tests.api.test_local_cluster import stay
+with mu.LocalCluster(1, "mu:Counter") as cluster:
+    threading.Thread(target=cluster.run, args=(1, stay), daemon=True).start()
+    cluster.wait(lambda: "it stays" in cluster.log(1), 30, "Nothing was called")
+    print(cluster.pids[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+def stay(_: mu.Replica) -> None:
+    """Never comes back."""
+    sys.stdout.write("it stays\n")
+    sys.stdout.flush()
+    threading.Event().wait()
+
+
+def test_a_call_that_never_ends_keeps_no_process(repository: Path) -> None:
+    """Whatever a replica's process is doing, it ends with its parent."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=repository,
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    assert is_gone(pid)
+    fabric.clean_private()
+
+
+def test_many_calls_that_never_end_deafen_nobody(cluster: LocalCluster) -> None:
+    """A replica that works on many things at a time answers the next question."""
+    for _ in range(20):
+        cluster._ask(1, "run", stay, ())
+    cluster.wait(lambda: cluster.log(1).count("it stays") == 20, PATIENCE, "Some were not called")
+    assert cluster.status(1).replica_id == 1
+
+
+def test_a_stopped_replica_holds_up_nobody_who_asks_it(cluster: LocalCluster) -> None:
+    """A request larger than what the system keeps for one who does not read ends in time, and so does the next."""
+    cluster.stop(1)
+    with pytest.raises(mu.Indeterminate, match="did not answer"):
+        cluster.run(1, attrgetter("replica_id"), bytes(10_000_000), timeout=0)
+    with pytest.raises(mu.Indeterminate, match="did not answer"):
+        cluster.run(1, attrgetter("replica_id"), timeout=0)
+
+
 def test_two_clusters_of_one_name_exclude_each_other(tmp_path: Path) -> None:
     """The second cluster's error is IdInUse, and the first goes on."""
     options = {"name": "twice", "directory": str(tmp_path)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pickle
+import queue
 import socket
 import struct
 import threading
@@ -121,7 +122,10 @@ def portable(error: BaseException) -> Exception:
 
 
 class Requests:
-    """The asking end of a channel: a reader thread gives each answer to its future."""
+    """The asking end of a channel: one thread sends, another gives each answer to its future.
+
+    Who asks is never held up by the other end, which may be stopped, and take nothing in.
+    """
 
     def __init__(self, stream: socket.socket, name: str, last_words: Callable[[], str] = str) -> None:
         """Args: the socket; who is at its other end; what that has said, for the error when it is gone."""
@@ -132,8 +136,12 @@ class Requests:
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Any]] = {}
         self._over = False
-        self._thread = threading.Thread(target=self._read, name=f"mu-{name}", daemon=True)
-        self._thread.start()
+        self._outgoing: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=target, name=f"mu-{name}", daemon=True) for target in (self._write, self._read)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def ask(self, method: str, *args: Any) -> Future[Any]:
         """Sends a request. ReplicaDown if the other end is known to be gone; ConfigError if it cannot be sent."""
@@ -144,9 +152,13 @@ class Requests:
                 raise ReplicaDown(f"The process of {self._name} has ended")
             number = next(self._numbers)
             self._waiting[number] = future
-        with contextlib.suppress(OSError):  # the reader meets the end too, after the answers that came before it
-            self._frames.send(number, data)
+        self._outgoing.put((number, data))
         return future
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # the reader meets the end too, after the answers that came before it
+            while request := self._outgoing.get():
+                self._frames.send(*request)
 
     def _read(self) -> None:
         try:
@@ -172,5 +184,7 @@ class Requests:
 
     def close(self) -> None:
         """Ends the conversation; what waits for an answer gets Indeterminate."""
+        self._outgoing.put(None)
         self._frames.close()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()

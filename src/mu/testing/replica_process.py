@@ -26,7 +26,8 @@ from mu.testing.channel import Frames, pack_answer, portable, unpack_request
 from mu.testing.load import Loader, LoadReport, LoadSpec
 
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
-AT_ONCE: Final = 16  # requests
+AT_ONCE: Final = 256  # requests, each of which may take as long as its caller waits, and longer
+LAST_CHANCE: Final = 10  # seconds to close the replica when nobody is left who could end this process
 
 
 class Host:
@@ -110,6 +111,9 @@ def serve(frames: Frames, host: Host) -> None:
         while True:
             workers.submit(answer, *frames.receive())
     except EOFError:
+        # The kernel's clock ends what does not end by itself: an `apply`, say, or a function that was called.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LAST_CHANCE)
         host.close()
     workers.shutdown(wait=True, cancel_futures=True)
 
