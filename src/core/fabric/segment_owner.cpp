@@ -102,9 +102,8 @@ std::string SegmentOwner::lost() const {
     if (lock_.has_a_name()) return {};
     return "the lock file " + path_ +
            ".lock was removed, so another life of this replica could begin beside it. This one has stopped; what it "
-           "executed is still in its state machine. Find out who removed it (systemd does, where RemoveIPC=yes, when "
-           "the "
-           "user logs out), then start it again";
+           "executed is still in its state machine. Find out who removed the file (systemd does, where RemoveIPC=yes, "
+           "when the user logs out), then start it again";
 }
 
 // Removes what an earlier life left, which must not count against the memory that this one takes. Returns its
