@@ -8,6 +8,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -19,6 +20,7 @@
 
 struct mu_bytes {
     mu::OwnedBytes& to;
+    bool lacks_memory = false;  // what a callback wrote is not all there; it cannot be told, for it is not C++
 };
 
 namespace {
@@ -42,6 +44,9 @@ public:
         mu_bytes out{reply};
         std::uint64_t const sequence = sequence_.load(std::memory_order_relaxed) + 1;
         bool const accepted = machine_.apply(machine_.context, sequence, command.data(), command.size(), &out);
+        if (out.lacks_memory) {
+            throw std::bad_alloc();  // nobody knows what a client would be told: this replica stops
+        }
         sequence_.store(sequence, std::memory_order_release);
         return accepted;
     }
@@ -50,7 +55,7 @@ public:
         mu::ByteWriter(out).put(sequence);
         mu_bytes bytes{out};
         machine_.snapshot(machine_.context, sequence, &bytes);
-        return true;
+        return !bytes.lacks_memory;
     }
     void restore(std::span<std::byte const> snapshot) override {
         mu::ByteReader reader(snapshot);
@@ -142,6 +147,8 @@ struct mu_node {
                 return MU_LOG_FULL;
             case mu::Outcome::too_large:
                 return MU_TOO_LARGE;
+            case mu::Outcome::no_memory:
+                return MU_NO_MEMORY;
             case mu::Outcome::indeterminate:
                 return MU_INDETERMINATE;
         }
@@ -162,7 +169,11 @@ struct mu_node {
 
 void mu_write(mu_bytes* bytes, void const* data, size_t length) {
     auto const more = view(data, length);
-    bytes->to.insert(bytes->to.end(), more.begin(), more.end());
+    try {
+        bytes->to.insert(bytes->to.end(), more.begin(), more.end());
+    } catch (std::exception const&) {
+        bytes->lacks_memory = true;
+    }
 }
 
 mu_node* mu_open(mu_options const* options, mu_machine const* machine) {
@@ -293,6 +304,8 @@ char const* mu_outcome_text(mu_outcome outcome) {
             return "decided, and rejected by the state machine";
         case MU_STOPPED:
             return "this replica was closed or has stopped";
+        case MU_NO_MEMORY:
+            return "this process has no memory left to propose it with; nothing was proposed";
     }
     return "no outcome";
 }

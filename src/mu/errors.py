@@ -13,6 +13,7 @@
     │   ├── NoMajority                  too few replicas can be reached
     │   ├── LogFull                     followers have not yet applied enough
     │   ├── TooLarge                    no slot takes a command of this size
+    │   ├── NoMemory (a MemoryError)    this process has none left to propose with
     │   └── InDoubt                     the session's last request has to be settled first
     ├── Indeterminate                   the command may take effect, now or later, once at most, or never
     ├── CommandFailed                   the state machine raised, on every replica alike
@@ -162,6 +163,12 @@ class TooLarge(NotProposed):
         return f"A command of {self.size:,} bytes is larger than this log's limit of {self.limit:,} bytes."
 
     remedy = "Nothing was proposed. Split the command, or choose a larger log_bytes for the cluster."
+
+
+class NoMemory(NotProposed, MemoryError):
+    """This process has no memory left to put the proposal together. The replica goes on."""
+
+    remedy = "Nothing was proposed. Free memory, or propose less at a time, then try again."
 
 
 class InDoubt(NotProposed):

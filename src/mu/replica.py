@@ -165,7 +165,7 @@ class Replica:
         """Proposes, decides, applies, and returns the state machine's reply (leader only).
 
         Raises:
-            NotLeader, NoMajority, LogFull, TooLarge: not proposed; safe to send again.
+            NotLeader, NoMajority, LogFull, TooLarge, NoMemory: not proposed; safe to send again.
             Indeterminate: unknown whether it takes effect; see `session`.
             CommandFailed: `apply` raised.
             Closed: this replica was closed.

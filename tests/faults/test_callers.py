@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -114,3 +116,29 @@ def test_a_replica_that_stopped_in_the_middle_of_a_batch_begins_nothing_again(tm
         with pytest.raises(mu.Closed):
             replica.read(int, 30)
     assert machine.begun == [b"a", b"stops"]
+
+
+# Its address space is kept from growing by as much as a batch takes to be put together.
+NO_MEMORY = """
+import resource, sys
+from pathlib import Path
+import mu
+with mu.Replica.open(replicas=(1,), replica_id=1, directory=sys.argv[1], log_bytes=1 << 28) as replica:
+    replica.wait_until_leader(30)
+    large = bytes(14 << 20)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), resource.RLIM_INFINITY))
+    try:
+        replica.execute_many([large, large], 30)
+    except MemoryError as error:
+        print(type(error).__name__)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(replica.execute(b"x", 30)[0])
+"""
+
+
+def test_a_batch_for_which_there_is_no_memory_is_not_proposed(segments: Path) -> None:
+    """It raises NoMemory, and the replica goes on: the next command is the first one."""
+    command = [sys.executable, "-c", NO_MEMORY, str(segments)]
+    done = subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == ["NoMemory", "1"]

@@ -212,10 +212,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
         outcome = node_->begin_exclusive_read(monotonic_now() + timeout_ns);
     }
     raise_unless_ok(*node_, outcome, ReplyStatus::ok, {}, 0);
-    struct End {
-        Node& node;
-        ~End() { node.let_go(); }  // not to apply what others have left: signals are not put off here
-    } const end{*node_};
+    LetGo const end{*node_};
     PyMachine::Inside const inside;
     return function();
 }

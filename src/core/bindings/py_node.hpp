@@ -33,6 +33,13 @@ struct NodeArguments {
     nb::dict overrides;
 };
 
+// Whoever holds the plane while it lives lets go of it then. What others have left is not applied: signals are not put off
+// where this is used.
+struct LetGo {
+    Node& node;
+    ~LetGo() { node.let_go(); }
+};
+
 class PyNode {
 public:
     PyNode(NodeArguments const& arguments, nb::object machine);

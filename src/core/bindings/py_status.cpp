@@ -78,8 +78,8 @@ nb::dict PyNode::status() {
     {
         nb::gil_scoped_release const release;
         node_->hold();
+        LetGo const end{*node_};
         moment = moment_of(*node_, native_machine_);
-        node_->let_go();
     }
     Replica const& replica = node_->replica();
     Shared const& shared = replica.shared();

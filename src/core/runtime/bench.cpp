@@ -158,14 +158,13 @@ std::vector<Nanoseconds> bench_latency(Node& node, std::size_t payload, std::siz
     std::vector<std::uint64_t> began(outstanding);
     std::vector<std::uint32_t> const prefix{1, static_cast<std::uint32_t>(payload)};
     for (std::size_t i = 0; i < count; i += outstanding) {
-        node.hold();
+        Node::Held const held(node);
         std::size_t posted = 0;
         while (posted < outstanding) {
             began[posted] = Stopwatch::now();
             if (node.replica().propose(std::as_bytes(std::span(prefix)), command) == Outcome::ok) {
                 ++posted;
             } else if (!node.step_while_held()) {
-                node.release();
                 return samples;
             }
         }
@@ -174,7 +173,6 @@ std::vector<Nanoseconds> bench_latency(Node& node, std::size_t payload, std::siz
             samples.push_back(watch.since(began[k]));
         }
         node.replica().execute_decided(nullptr);
-        node.release();
     }
     return samples;
 }
@@ -188,10 +186,9 @@ std::vector<Nanoseconds> bench_bare_writes(Node& node, std::size_t bytes, std::s
     std::uint64_t const place = peer_cell_at(settings.self, &PeerCells::piece_bytes);
     std::vector<Nanoseconds> samples;
     while (samples.size() < count) {
-        node.hold();
+        Node::Held const held(node);
         std::vector<Nanoseconds> const some = node.fabric().bare_writes(
             followers, place, std::min(bytes, kPieceBytes), std::min(kAtOnce, count - samples.size()), monotonic_now);
-        node.release();
         if (some.empty()) {
             break;
         }
@@ -247,28 +244,28 @@ ThroughputResult bench_throughput(Node& node, std::size_t payload, std::size_t b
     Nanoseconds const began = monotonic_now();
     for (std::size_t done = 0; done < count;) {
         std::uint64_t const group_began = Stopwatch::now();
-        node.hold();
-        for (std::size_t slot = 0; slot < outstanding && done < count; ++slot) {
-            std::size_t const commands = std::min(batch, count - done);
-            prefix.assign(commands_prefix_bytes(commands) / 4, static_cast<std::uint32_t>(payload));
-            prefix[0] = static_cast<std::uint32_t>(commands);
-            body.resize(commands * payload);
-            for (std::size_t i = 0; i < commands; ++i) {
-                std::memcpy(body.data() + i * payload, command.data(), payload);
-            }
-            Outcome outcome = Outcome::no_room;
-            while ((outcome = node.replica().propose(std::as_bytes(std::span(prefix)), body)) != Outcome::ok) {
-                if (!node.step_while_held()) {
-                    node.release();
-                    result.outcome = Outcome::not_leader;
-                    return result;
+        {
+            Node::Held const held(node);
+            for (std::size_t slot = 0; slot < outstanding && done < count; ++slot) {
+                std::size_t const commands = std::min(batch, count - done);
+                prefix.assign(commands_prefix_bytes(commands) / 4, static_cast<std::uint32_t>(payload));
+                prefix[0] = static_cast<std::uint32_t>(commands);
+                body.resize(commands * payload);
+                for (std::size_t i = 0; i < commands; ++i) {
+                    std::memcpy(body.data() + i * payload, command.data(), payload);
                 }
+                Outcome outcome = Outcome::no_room;
+                while ((outcome = node.replica().propose(std::as_bytes(std::span(prefix)), body)) != Outcome::ok) {
+                    if (!node.step_while_held()) {
+                        result.outcome = Outcome::not_leader;
+                        return result;
+                    }
+                }
+                done += commands;
             }
-            done += commands;
+            node.replica().advance();
+            node.replica().execute_decided(nullptr);
         }
-        node.replica().advance();
-        node.replica().execute_decided(nullptr);
-        node.release();
         result.group_latencies.push_back(watch.since(group_began));
     }
     result.elapsed = monotonic_now() - began;

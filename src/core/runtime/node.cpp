@@ -117,7 +117,11 @@ std::string Node::failure() const { return failed_.load(std::memory_order_acquir
 
 void Node::halt(char const* what) noexcept {
     if (!failed_.load(std::memory_order_relaxed)) {
-        failure_ = what;
+        try {
+            failure_ = what;
+        } catch (std::bad_alloc const&) {
+            failure_ = "out of memory";  // so short that it takes none
+        }
         failed_.store(true, std::memory_order_release);
     }
     replica_.shared().halted.store(true, std::memory_order_release);
@@ -133,9 +137,8 @@ bool Node::try_run(ClientRequest& request) {
     if (!lock_.try_lock()) {
         return false;
     }
-    bool const finished = attempt(request);
-    release();
-    return finished;
+    Held const held(*this, std::adopt_lock);
+    return attempt(request);
 }
 
 bool Node::attempt(ClientRequest& request) {
@@ -219,8 +222,10 @@ void Node::run(ClientRequest& request, Nanoseconds deadline) {
             queued = false;
         }
         if (lock_.try_lock()) {
-            see_through(request, queued, monotonic_now() >= deadline);
-            release();
+            {
+                Held const held(*this, std::adopt_lock);
+                see_through(request, queued, monotonic_now() >= deadline);
+            }
             lock_.give_way();
         } else if (!queued && request.offset == 0) {
             enqueue(request);
@@ -274,26 +279,12 @@ void Node::run_many(std::span<ClientRequest> requests, Nanoseconds deadline) {
             bytes += more;
             ++count;
         }
-        lock_.lock();
-        // Nothing follows what may be lost: a batch takes effect up to some command, and not beyond.
-        bool const broken = begun > 0 && requests[begun - 1].done.load(std::memory_order_relaxed) != 0 &&
-                            requests[begun - 1].outcome != Outcome::ok;
-        Outcome const outcome = broken || ended() ? Outcome::not_leader : offer(&requests[begun], count, bytes);
-        if (outcome == Outcome::ok) {
-            begun += count;
-            round = 0;
-            settle();
-        } else if (broken || !worth_waiting(outcome) || monotonic_now() >= deadline) {
-            for (ClientRequest& request : requests.subspan(begun)) {
-                finish(request, outcome);
-            }
-            begun = requests.size();
-        } else {
-            step_once();
-        }
-        release();
-        if (outcome != Outcome::ok) {
+        std::size_t const before = begun;
+        begun += offer_some(requests, begun, count, bytes, deadline);
+        if (begun == before) {
             nap(round);
+        } else {
+            round = 0;
         }
     }
     for (ClientRequest& request : requests) {
@@ -303,38 +294,69 @@ void Node::run_many(std::span<ClientRequest> requests, Nanoseconds deadline) {
     }
 }
 
+// Offers the next `count` of a batch in one slot. How many of it are settled or in flight by that: none, if it is to be
+// tried again; all that are left, if they were turned away.
+std::size_t Node::offer_some(std::span<ClientRequest> requests, std::size_t begun, std::size_t count, std::size_t bytes,
+                             Nanoseconds deadline) {
+    Held const held(*this);
+    // Nothing follows what may be lost: a batch takes effect up to some command, and not beyond.
+    bool const broken = begun > 0 && requests[begun - 1].done.load(std::memory_order_relaxed) != 0 &&
+                        requests[begun - 1].outcome != Outcome::ok;
+    Outcome const outcome = broken || ended() ? Outcome::not_leader : offer(&requests[begun], count, bytes);
+    if (outcome == Outcome::ok) {
+        settle();
+        return count;
+    }
+    if (!broken && worth_waiting(outcome) && monotonic_now() < deadline) {
+        step_once();
+        return 0;
+    }
+    for (ClientRequest& request : requests.subspan(begun)) {
+        finish(request, outcome);
+    }
+    return requests.size() - begun;
+}
+
 Outcome Node::begin_exclusive_read(Nanoseconds deadline) {
     for (int round = 0;; ++round) {
-        lock_.lock();
-        std::optional<Outcome> outcome = ended() ? std::optional(Outcome::not_leader) : std::nullopt;
-        try {
-            if (!outcome && replica_.replicator().leading()) {
-                replica_.begin_read();
-                for (int i = 0; i < 1000 && !outcome; ++i) {
-                    outcome = replica_.poll_read(this);
-                }
-                settle();
-            } else if (!outcome && !worth_waiting(Outcome::not_leader)) {
-                outcome = Outcome::not_leader;
+        {
+            Held held(*this);
+            std::optional<Outcome> const outcome = try_read();
+            if (outcome == Outcome::ok) {
+                held.leave_held();
             }
-        } catch (std::exception const& error) {
-            halt(error.what());
-        }
-        if (outcome == Outcome::ok) {
-            return Outcome::ok;  // still holding the plane
-        }
-        if (!outcome) {
+            if (outcome) {
+                return *outcome;
+            }
             step_once();
-        }
-        release();
-        if (outcome) {
-            return *outcome;
         }
         if (monotonic_now() >= deadline) {
             return Outcome::no_majority;
         }
         nap(round);
     }
+}
+
+// Nothing: it is worth trying again.
+std::optional<Outcome> Node::try_read() {
+    if (ended()) {
+        return Outcome::not_leader;
+    }
+    if (!replica_.replicator().leading()) {
+        return worth_waiting(Outcome::not_leader) ? std::nullopt : std::optional(Outcome::not_leader);
+    }
+    std::optional<Outcome> outcome;
+    try {
+        replica_.begin_read();
+        for (int i = 0; i < 1000 && !outcome; ++i) {
+            outcome = replica_.poll_read(this);
+        }
+        settle();
+    } catch (std::exception const& error) {
+        halt(error.what());
+        return std::nullopt;
+    }
+    return outcome;
 }
 
 }  // namespace mu

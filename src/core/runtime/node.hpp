@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -84,8 +85,8 @@ public:
     Outcome read(Function&& function, Nanoseconds deadline) {
         Outcome const outcome = begin_exclusive_read(deadline);
         if (outcome == Outcome::ok) {
+            Held const held(*this, std::adopt_lock);
             function();
-            end_exclusive_read();
         }
         return outcome;
     }
@@ -100,6 +101,24 @@ public:
     // For whoever measures: the plane itself, held by the caller.
     void hold() { lock_.lock(); }
     void release();
+    // The same for as long as it lives, so that the plane is let go whatever is thrown.
+    class Held {
+    public:
+        explicit Held(Node& node) : node_(&node) { node.hold(); }
+        Held(Node& node, std::adopt_lock_t) noexcept : node_(&node) {}
+        ~Held() {
+            if (node_ != nullptr) {
+                node_->release();
+            }
+        }
+        Held(Held const&) = delete;
+        Held& operator=(Held const&) = delete;
+        // It is for somebody else to let it go.
+        void leave_held() noexcept { node_ = nullptr; }
+
+    private:
+        Node* node_;
+    };
     // The same for whoever must not execute anything now: what has been left behind waits for the next holder.
     void let_go() noexcept { lock_.unlock(); }
     // While a propose finds no room: steps the plane, gives way. False once this replica leads no longer.
@@ -133,7 +152,8 @@ private:
 
     // Holding the plane:
     void note_decided() noexcept;
-    Outcome offer(ClientRequest* first, std::size_t count, std::size_t bytes);
+    Outcome offer(ClientRequest* first, std::size_t count, std::size_t bytes) noexcept;
+    [[nodiscard]] std::span<std::byte const> lay_out(ClientRequest const* first, std::size_t count, std::size_t bytes);
     void settle();
     void fail_in_flight(Outcome outcome);
     void drain();
@@ -141,6 +161,9 @@ private:
     void offer_queue(ClientRequest* queue);
     void step_once();
     void see_through(ClientRequest& request, bool queued, bool late);
+    [[nodiscard]] std::size_t offer_some(std::span<ClientRequest> requests, std::size_t begun, std::size_t count,
+                                         std::size_t bytes, Nanoseconds deadline);
+    [[nodiscard]] std::optional<Outcome> try_read();
     [[nodiscard]] bool worth_waiting(Outcome outcome) const noexcept;
     void halt(char const* what) noexcept;
     // Closed, or stopped by itself in the middle of a command, which must not begin again: nothing is proposed, executed or

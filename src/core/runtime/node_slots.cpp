@@ -84,24 +84,22 @@ void Node::release() {
 
 // --- Slots ----------------------------------------------------------------------------------------------------------
 
-Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) {
+// What the slot is to hold: its prefix in prefix_, and what is returned. A command by itself is not copied.
+std::span<std::byte const> Node::lay_out(ClientRequest const* first, std::size_t count, std::size_t bytes) {
     prefix_.assign(commands_prefix_bytes(count), std::byte{0});
     auto const count_word = static_cast<std::uint32_t>(count);
     std::memcpy(prefix_.data(), &count_word, 4);
-    std::span<std::byte const> body = first->command;
     bool const in_place = count == 1 && first->session.client == 0;
     if (!in_place) {
         body_.clear();
         body_.reserve(bytes);
     }
-    bool wants_reply = false;
     std::size_t at = 4;
-    for (ClientRequest* request = first; request != nullptr; request = request->next, at += 4) {
+    for (ClientRequest const* request = first; request != nullptr; request = request->next, at += 4) {
         bool const has_session = request->session.client != 0;
         std::uint32_t const length =
             static_cast<std::uint32_t>(size_in_slot(*request)) | (has_session ? kSessionBit : 0);
         std::memcpy(prefix_.data() + at, &length, 4);
-        wants_reply = wants_reply || request->wants_reply;
         if (has_session) {
             auto const session = std::as_bytes(std::span(&request->session, 1));
             body_.insert(body_.end(), session.begin(), session.end());
@@ -110,17 +108,33 @@ Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) 
             body_.insert(body_.end(), request->command.begin(), request->command.end());
         }
     }
-    Nanoseconds const began = latencies_.begin(monotonic_now);
-    Outcome const outcome = replica_.propose(prefix_, in_place ? body : std::span<std::byte const>(body_));
-    if (outcome == Outcome::ok) {
-        Offset const end = replica_.replicator().tail();
-        Offset const slot = end - slot_bytes(static_cast<std::uint32_t>(prefix_.size() + bytes));
-        for (ClientRequest* request = first; request != nullptr; request = request->next) {
-            request->offset = slot;
-        }
-        in_flight_under_ = replica_.replicator().proposal();
-        in_flight_.push_back({slot, end, first, wants_reply, began});
+    return in_place ? first->command : std::span<std::byte const>(body_);
+}
+
+// Whatever may lack memory comes before anything is proposed; proposing asks for none.
+Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) noexcept {
+    std::span<std::byte const> body;
+    try {
+        body = lay_out(first, count, bytes);
+        in_flight_.push_back({});
+    } catch (std::exception const&) {
+        return Outcome::no_memory;
     }
+    Nanoseconds const began = latencies_.begin(monotonic_now);
+    Outcome const outcome = replica_.propose(prefix_, body);
+    if (outcome != Outcome::ok) {
+        in_flight_.pop_back();
+        return outcome;
+    }
+    Offset const end = replica_.replicator().tail();
+    Offset const slot = end - slot_bytes(static_cast<std::uint32_t>(prefix_.size() + bytes));
+    bool wants_reply = false;
+    for (ClientRequest* request = first; request != nullptr; request = request->next) {
+        request->offset = slot;
+        wants_reply = wants_reply || request->wants_reply;
+    }
+    in_flight_under_ = replica_.replicator().proposal();
+    in_flight_.back() = {slot, end, first, wants_reply, began};
     return outcome;
 }
 

@@ -40,6 +40,7 @@ void Node::run_replication() {
         // thread does it only if nobody came since it last asked.
         bool const callers_came = replica_.leads() && !step_wanted_.exchange(true, std::memory_order_relaxed);
         if (!callers_came && lock_.try_lock()) {
+            Held const held(*this, std::adopt_lock);
             step_wanted_.store(false, std::memory_order_relaxed);
             try {
                 busy = replica_.step_replication(monotonic_now(), this);
@@ -53,7 +54,6 @@ void Node::run_replication() {
             stage_seen_ = replica_.replicator().stage();
             backlog_seen_ = replica_.replayer().more();
             executed_seen_ = replica_.executor().applied().offset;
-            release();
         } else if (callers_came) {
             stage_seen_ = Replicator::Stage::leading;
         } else {
