@@ -20,10 +20,14 @@ class StateMachine(Protocol):
     In the main thread a signal whose handler raises (Ctrl-C) is put off until the call that applies commands has
     ended; one that comes a second later is not, nor one whose handler was set only milliseconds ago: then, as when
     `apply` raises what is no Exception, this replica stops, and says so in the log.
+
+    So it does when a RecursionError or a MemoryError leaves `apply`: how deep the stack and how large the memory is
+    differs between replicas, and others may have applied the command. A command that could nest without end or take
+    any amount of memory stops every replica alike: have `apply` check such limits itself, and raise another exception.
     """
 
     def apply(self, command: bytes) -> bytes:
-        """Executes a decided command and returns its reply.
+        """Executes a decided command and returns its reply; None is an empty one.
 
         Called once per command, in log order, on every replica. An exception becomes `CommandFailed` at the
         caller; the state must then be as before, on every replica alike.
@@ -33,8 +37,9 @@ class StateMachine(Protocol):
     def snapshot(self) -> bytes:
         """The whole state as bytes, for a replica that starts with empty memory or was left far behind.
 
-        Any replica may be asked for it, mostly the leader, and none executes anything meanwhile. An exception is
-        logged (logger `mu`), and the replica that waits for a snapshot stays out until a later one succeeds.
+        Any replica may be asked for it, mostly the leader, and none executes anything meanwhile. An exception, or what
+        is not bytes (None, say), is logged (logger `mu`), and the replica that waits for a snapshot stays out until a
+        later one succeeds.
         """
         ...
 

@@ -62,22 +62,30 @@ def test_a_signal_inside_apply_comes_after_it(tmp_path: Path, call: str, name: s
 
 
 class Ends(mu.Counter):
-    """A state machine that ends its program in the middle of a command."""
+    """A state machine that cannot end its command, for a reason that is not the command's."""
+
+    def __init__(self, reason: type[BaseException]) -> None:
+        super().__init__()
+        self.reason = reason
 
     def apply(self, command: bytes) -> bytes:
-        """Raises what is no Exception."""
-        raise SystemExit(super().apply(command))
+        """Raises the reason, in the middle of the command."""
+        raise self.reason(super().apply(command))
 
 
-def test_a_replica_that_stops_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What ended a replica is logged, with where it came from, though nobody may ask that replica again."""
-    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=Ends()) as replica:
+@pytest.mark.parametrize("reason", [SystemExit, RecursionError, MemoryError])
+def test_a_replica_that_stops_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: type[BaseException]
+) -> None:
+    """What the others may not meet (an end, no stack, no memory) stops a replica, and is logged with its traceback."""
+    machine = Ends(reason)
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=machine) as replica:
         replica.wait_until_leader(30)
-        with pytest.raises(mu.Closed, match="SystemExit"):
+        with pytest.raises(mu.Closed, match=reason.__name__):
             replica.execute(b"", 30)
     [told] = [each for each in caplog.records if "This replica stops" in each.message]
     assert told.exc_info
-    assert told.exc_info[0] is SystemExit
+    assert told.exc_info[0] is reason
 
 
 WAITS = """

@@ -41,19 +41,21 @@ nb::bytes to_python(std::span<std::byte const> bytes) {
 }
 
 void from_python(nb::object const& object, OwnedBytes& out, char const* what) {
-    if (object.is_none()) {
-        out.clear();
-        return;
-    }
     Py_buffer view{};
     if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_SIMPLE) != 0) {
         PyErr_Clear();
-        PyErr_Format(PyExc_TypeError, "%s must return bytes or None, not %s", what, Py_TYPE(object.ptr())->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s must return bytes, not %s", what, Py_TYPE(object.ptr())->tp_name);
         throw nb::python_error();
     }
     auto const* const bytes = static_cast<std::byte const*>(view.buf);
     out.assign(bytes, bytes + view.len);
     PyBuffer_Release(&view);
+}
+
+// How deep a stack may grow and how much memory there is differs between replicas, and between a caller's thread and one
+// of ours: where one runs out, the others may have applied the command.
+bool is_of_this_process(nb::python_error const& error) {
+    return error.matches(PyExc_RecursionError) || error.matches(PyExc_MemoryError);
 }
 
 void log_error(char const* what, nb::python_error const& error) {
@@ -93,9 +95,15 @@ void PyMachine::end_run() { PyGILState_Release(gil_); }
 bool PyMachine::apply(std::span<std::byte const> command, OwnedBytes& reply) {
     Inside const inside;
     try {
-        from_python(apply_(to_python(command)), reply, "apply");
+        nb::object const given = apply_(to_python(command));
+        if (!given.is_none()) {
+            from_python(given, reply, "apply");
+        }
         return true;
     } catch (nb::python_error const& error) {
+        if (is_of_this_process(error)) {
+            stop_by("apply ran into a limit of this process, which the other replicas may not meet: ", error);
+        }
         std::string const text = text_of(error);
         if (!error.matches(PyExc_Exception) || struck_by_signal(error)) {
             stop_by("the state machine was interrupted inside apply by ", error);

@@ -22,7 +22,7 @@ public:
     PyMachine& operator=(PyMachine const&) = delete;
 
     // An Exception raised by the Python apply is the command's failure, on every replica alike. Anything else (an
-    // interrupt) is this replica's own: it throws, and the replica stops.
+    // interrupt, no memory, too deep a recursion) is this replica's own: it throws, and the replica stops.
     [[nodiscard]] bool apply(std::span<std::byte const> command, OwnedBytes& reply) override;
     [[nodiscard]] bool snapshot(OwnedBytes& out) override;
     void restore(std::span<std::byte const> snapshot) override;
