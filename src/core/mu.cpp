@@ -5,12 +5,15 @@
 #include "mu.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "runtime/clock.hpp"
 #include "runtime/dedicated.hpp"
@@ -165,7 +168,24 @@ struct mu_node {
     mu::Node node;
     std::string const notice;
     std::string failure;
+    std::atomic<std::uint32_t> mutable calls{0};  // under way
 };
+
+namespace {
+
+// Around every call of a node, so that mu_close frees nothing that one still uses.
+class Call {
+public:
+    explicit Call(mu_node const* node) noexcept : calls_(node->calls) { calls_.fetch_add(1, std::memory_order_relaxed); }
+    ~Call() { calls_.fetch_sub(1, std::memory_order_release); }
+    Call(Call const&) = delete;
+    Call& operator=(Call const&) = delete;
+
+private:
+    std::atomic<std::uint32_t>& calls_;
+};
+
+}  // namespace
 
 void mu_write(mu_bytes* bytes, void const* data, size_t length) {
     auto const more = view(data, length);
@@ -192,13 +212,18 @@ mu_node* mu_open(mu_options const* options, mu_machine const* machine) {
 char const* mu_notice(mu_node const* node) { return node->notice.c_str(); }
 
 void mu_close(mu_node* node) {
-    if (node != nullptr && !node->node.is_copy()) {
-        node->node.close();
-        delete node;
+    if (node == nullptr || node->node.is_copy()) {
+        return;
     }
+    node->node.close();
+    while (node->calls.load(std::memory_order_acquire) != 0) {  // they have been told, and are on their way out
+        std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+    delete node;
 }
 
 mu_outcome mu_execute(mu_node* node, void const* command, size_t length, int64_t timeout_ns, mu_reply* reply) {
+    Call const call(node);
     mu::ClientRequest request;
     request.command = view(command, length);
     request.wants_reply = true;
@@ -218,6 +243,7 @@ mu_outcome mu_execute(mu_node* node, void const* command, size_t length, int64_t
 }
 
 mu_outcome mu_propose(mu_node* node, void const* command, size_t length, int64_t timeout_ns) {
+    Call const call(node);
     mu::ClientRequest request;
     request.command = view(command, length);
     node->run(request, timeout_ns);
@@ -225,6 +251,7 @@ mu_outcome mu_propose(mu_node* node, void const* command, size_t length, int64_t
 }
 
 mu_outcome mu_confirm(mu_node* node, int64_t timeout_ns, uint64_t* tenure) {
+    Call const call(node);
     mu::Outcome const outcome = node->node.begin_exclusive_read(mu::monotonic_now() + timeout_ns);
     if (outcome == mu::Outcome::ok) {
         if (tenure != nullptr) {
@@ -235,25 +262,38 @@ mu_outcome mu_confirm(mu_node* node, int64_t timeout_ns, uint64_t* tenure) {
     return node->outcome_of(outcome);
 }
 
-bool mu_leads(mu_node const* node) { return !node->node.is_copy() && node->node.replica().leads(); }
+bool mu_leads(mu_node const* node) {
+    Call const call(node);
+    return !node->node.is_copy() && node->node.replica().leads();
+}
 
 uint32_t mu_leader(mu_node const* node) {
+    Call const call(node);
     return node->node.is_copy() ? mu::kNobody : node->node.replica().shared().leader.load(std::memory_order_acquire);
 }
 
-size_t mu_max_command(mu_node const* node) { return node->node.max_command(); }
+size_t mu_max_command(mu_node const* node) {
+    Call const call(node);
+    return node->node.max_command();
+}
 
 bool mu_wait_until_leading(mu_node* node, int64_t timeout_ns) {
+    Call const call(node);
     return node->node.wait_until_leading(mu::monotonic_now() + timeout_ns);
 }
 
-void mu_pause(mu_node* node, bool paused) { node->node.pause(paused); }
+void mu_pause(mu_node* node, bool paused) {
+    Call const call(node);
+    node->node.pause(paused);
+}
 
 void mu_stand_aside(mu_node* node, bool aside) {
+    Call const call(node);
     node->node.replica().shared().aside.store(aside, std::memory_order_release);
 }
 
 void mu_status(mu_node* node, mu_status_t* status) {
+    Call const call(node);
     mu::Replica const& replica = node->node.replica();
     if (node->node.is_copy()) {
         *status = {};

@@ -96,7 +96,8 @@ mu_node* mu_open(mu_options const* options, mu_machine const* machine);
 /* What a person should know of its start: the stale segment of a dead run was removed. "" if there is nothing; valid
  * until mu_close. A program that has a log should put it there. */
 char const* mu_notice(mu_node const* node);
-/* Takes leave of the others and frees the node. Calls under way end with MU_STOPPED first. */
+/* Takes leave of the others and frees the node. Calls that are under way in other threads end first, with MU_STOPPED or
+ * MU_INDETERMINATE, and are waited for; none may begin any more. */
 void mu_close(mu_node* node);
 
 /* Proposes, decides and applies one command, and copies the reply (cut to its capacity). */
