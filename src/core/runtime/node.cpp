@@ -247,8 +247,8 @@ void Node::see_through(ClientRequest& request, bool queued, bool late) {
         return;
     }
     if (request.offset != 0) {
-        // What is in flight before it is no younger: nothing of it can be told any more.
-        fail_in_flight(Outcome::indeterminate);
+        forget(request);
+        finish(request, Outcome::indeterminate);
     } else {
         finish(request, Outcome::no_majority);
     }

@@ -50,6 +50,7 @@ struct ClientRequest {
     OwnedBytes reply;
     Offset offset = 0;  // of the slot that holds it
     std::atomic<std::uint32_t> done{0};
+    std::uint32_t index = 0;  // which of the slot's commands it is
     ClientRequest* next = nullptr;  // in the queue, then in the slot
 };
 
@@ -145,7 +146,6 @@ private:
         bool wants_reply = false;
         Nanoseconds began = Latencies::kUntimed;  // when it was proposed
         ClientRequest* replied = nullptr;         // whose reply came last
-        std::uint32_t index = 0;                  // and which of the slot's that is
     };
 
     void reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span<std::byte const> bytes) override;
@@ -156,6 +156,7 @@ private:
     [[nodiscard]] std::span<std::byte const> lay_out(ClientRequest const* first, std::size_t count, std::size_t bytes);
     void settle();
     void fail_in_flight(Outcome outcome);
+    void forget(ClientRequest& request) noexcept;
     void drain();
     [[nodiscard]] ClientRequest* take_queue();
     void offer_queue(ClientRequest* queue);

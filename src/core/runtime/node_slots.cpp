@@ -129,8 +129,10 @@ Outcome Node::offer(ClientRequest* first, std::size_t count, std::size_t bytes) 
     Offset const end = replica_.replicator().tail();
     Offset const slot = end - slot_bytes(static_cast<std::uint32_t>(prefix_.size() + bytes));
     bool wants_reply = false;
+    std::uint32_t index = 0;
     for (ClientRequest* request = first; request != nullptr; request = request->next) {
         request->offset = slot;
+        request->index = index++;
         wants_reply = wants_reply || request->wants_reply;
     }
     in_flight_under_ = replica_.replicator().proposal();
@@ -199,17 +201,34 @@ void Node::reply(Offset slot, std::uint32_t index, ReplyStatus status, std::span
     if (found == in_flight_.end()) {
         return;
     }
-    if (found->replied == nullptr || index < found->index) {
+    if (found->replied == nullptr || index < found->replied->index) {
         found->replied = found->first;
-        found->index = 0;
     }
-    for (; found->index < index && found->replied->next != nullptr; ++found->index) {
+    while (found->replied->index < index && found->replied->next != nullptr) {
         found->replied = found->replied->next;
     }
     ClientRequest& request = *found->replied;
-    if (found->index == index && request.wants_reply) {
+    if (request.index == index && request.wants_reply) {  // else its caller has gone
         request.status = status;
         request.reply.assign(bytes.begin(), bytes.end());
+    }
+}
+
+// Its caller goes. What it has proposed may be decided all the same, without anybody to be told; the others that are in
+// flight, in the same slot or another, are not touched.
+void Node::forget(ClientRequest& request) noexcept {
+    auto const found = std::find_if(in_flight_.begin(), in_flight_.end(),
+                                    [&](InFlight const& in_flight) { return in_flight.slot == request.offset; });
+    MU_ASSERT(found != in_flight_.end());
+    found->replied = nullptr;
+    ClientRequest** link = &found->first;
+    while (*link != &request) {
+        MU_ASSERT(*link != nullptr);
+        link = &(*link)->next;
+    }
+    *link = request.next;
+    if (found->first == nullptr) {
+        in_flight_.erase(found);
     }
 }
 
