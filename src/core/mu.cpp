@@ -150,6 +150,8 @@ struct mu_node {
                 return MU_LOG_FULL;
             case mu::Outcome::too_large:
                 return MU_TOO_LARGE;
+            case mu::Outcome::busy:
+                return MU_BUSY;
             case mu::Outcome::no_memory:
                 return MU_NO_MEMORY;
             case mu::Outcome::indeterminate:
@@ -160,7 +162,7 @@ struct mu_node {
 
     void run(mu::ClientRequest& request, std::int64_t timeout_ns) {
         if (!node.try_run(request)) {
-            node.run(request, mu::monotonic_now() + timeout_ns);
+            node.run(request, mu::deadline_after(timeout_ns));
         }
     }
 
@@ -252,7 +254,7 @@ mu_outcome mu_propose(mu_node* node, void const* command, size_t length, int64_t
 
 mu_outcome mu_confirm(mu_node* node, int64_t timeout_ns, uint64_t* tenure) {
     Call const call(node);
-    mu::Outcome const outcome = node->node.begin_exclusive_read(mu::monotonic_now() + timeout_ns);
+    mu::Outcome const outcome = node->node.begin_exclusive_read(mu::deadline_after(timeout_ns));
     if (outcome == mu::Outcome::ok) {
         if (tenure != nullptr) {
             *tenure = node->node.replica().replicator().proposal();
@@ -279,7 +281,7 @@ size_t mu_max_command(mu_node const* node) {
 
 bool mu_wait_until_leading(mu_node* node, int64_t timeout_ns) {
     Call const call(node);
-    return node->node.wait_until_leading(mu::monotonic_now() + timeout_ns);
+    return node->node.wait_until_leading(mu::deadline_after(timeout_ns));
 }
 
 void mu_pause(mu_node* node, bool paused) {
@@ -344,6 +346,8 @@ char const* mu_outcome_text(mu_outcome outcome) {
             return "decided, and rejected by the state machine";
         case MU_STOPPED:
             return "this replica was closed or has stopped";
+        case MU_BUSY:
+            return "this replica was occupied by other commands for all of the given time; nothing was proposed";
         case MU_NO_MEMORY:
             return "this process has no memory left to propose it with; nothing was proposed";
     }

@@ -12,8 +12,8 @@
  * snapshot instead, and goes on from the number that it stands for.
  *
  * Invariants: nothing throws and nothing exits through this face; a call that returns MU_NOT_LEADER, MU_NO_MAJORITY,
- * MU_LOG_FULL, MU_TOO_LARGE or MU_NO_MEMORY has proposed nothing, ever; MU_INDETERMINATE means that the command may yet
- * be decided, once, now or later, or never. All functions but mu_open and mu_close may be called from any thread at any time; from
+ * MU_LOG_FULL, MU_TOO_LARGE, MU_BUSY or MU_NO_MEMORY has proposed nothing, ever; MU_INDETERMINATE means that the command
+ * may yet be decided, once, now or later, or never. All functions but mu_open and mu_close may be called from any thread at any time; from
  * inside a callback only those that say so.
  *
  * In a child of fork() a node of its parent's is stopped: every mu_outcome is MU_STOPPED, nobody leads, mu_status tells
@@ -41,6 +41,7 @@ typedef enum mu_outcome {
     MU_INDETERMINATE, /* proposed, and it is not known whether it is decided */
     MU_REJECTED,      /* decided, and `apply` returned false, on every replica alike */
     MU_STOPPED,       /* this replica was closed, or has stopped by itself: see mu_failure */
+    MU_BUSY,          /* nothing was proposed: callbacks, or other calls, took all of the given time */
     MU_NO_MEMORY      /* nothing was proposed: this process has none left to put the proposal together */
 } mu_outcome;
 

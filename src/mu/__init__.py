@@ -10,6 +10,7 @@ trials), `StateMachine` what you write, `Cluster` what you configure; errors all
 
 from mu.cluster import Cluster
 from mu.errors import (
+    Busy,
     CannotStart,
     Closed,
     CommandFailed,
@@ -40,6 +41,7 @@ from mu.status import Status
 from mu.testing import LocalCluster
 
 __all__ = [
+    "Busy",
     "CannotStart",
     "Closed",
     "Cluster",

@@ -8,7 +8,7 @@ class Node:
 
     Every call releases the GIL around whatever can block. Errors are raised as `mu.errors` classes:
     ConfigError, IdInUse, NoSpace, PermissionRefused, OtherCluster (construction); NotLeader(leader), NoMajority,
-    Indeterminate, LogFull, TooLarge, NoMemory, SessionExpired, CommandFailed, Closed (calls).
+    Indeterminate, LogFull, TooLarge, Busy, NoMemory, SessionExpired, CommandFailed, Closed (calls).
     """
 
     def __init__(

@@ -13,6 +13,7 @@
     │   ├── NoMajority                  too few replicas can be reached
     │   ├── LogFull                     followers have not yet applied enough
     │   ├── TooLarge                    no slot takes a command of this size
+    │   ├── Busy                        other commands or reads took all of the given time
     │   ├── NoMemory (a MemoryError)    this process has none left to propose with
     │   └── InDoubt                     the session's last request has to be settled first
     ├── Indeterminate                   the command may take effect, now or later, once at most, or never
@@ -163,6 +164,12 @@ class TooLarge(NotProposed):
         return f"A command of {self.size:,} bytes is larger than this log's limit of {self.limit:,} bytes."
 
     remedy = "Nothing was proposed. Split the command, or choose a larger log_bytes for the cluster."
+
+
+class Busy(NotProposed):
+    """Other commands or reads, one of which took long, occupied this replica for all of the given time."""
+
+    remedy = "Nothing was proposed. Try again, or allow more time; commands and reads should take milliseconds at most."
 
 
 class NoMemory(NotProposed, MemoryError):

@@ -165,10 +165,12 @@ class Replica:
         """Proposes, decides, applies, and returns the state machine's reply (leader only).
 
         Raises:
-            NotLeader, NoMajority, LogFull, TooLarge, NoMemory: not proposed; safe to send again.
+            NotLeader, NoMajority, LogFull, TooLarge, Busy, NoMemory: not proposed; safe to send again.
             Indeterminate: unknown whether it takes effect; see `session`.
             CommandFailed: `apply` raised.
             Closed: this replica was closed.
+
+        A command that is in a slot while a slow one is applied is waited for beyond the timeout, until that has ended.
         """
         return self._execute(command, self._timeout_ns if timeout is None else nanoseconds(timeout))
 
@@ -196,8 +198,8 @@ class Replica:
         """Calls `function` on a state that holds everything decided so far, and returns what it returns.
 
         Linearizable (DESIGN section 4, Reads), on the leader only; nothing is written to the log. `function` must
-        only look, and not call this replica, for which it would wait. Raises NotLeader, NoMajority, Indeterminate
-        (time was up; nothing was changed), Closed.
+        only look, and not call this replica, for which it would wait. Raises NotLeader, NoMajority, Busy,
+        Indeterminate (time was up; nothing was changed), Closed.
         """
         return cast(T, self._read(function, self._timeout_ns if timeout is None else nanoseconds(timeout)))
 

@@ -20,12 +20,12 @@ from typing import Final, Protocol
 
 from mu._timeout import nanoseconds
 from mu.cluster import is_whole
-from mu.errors import CommandFailed, ConfigError, InDoubt, LogFull, NoMajority, NoMemory, NotLeader, TooLarge
+from mu.errors import Busy, CommandFailed, ConfigError, InDoubt, LogFull, NoMajority, NoMemory, NotLeader, TooLarge
 
 AGAIN: Final = 1 << 63
 """with a request's number: it was sent before (commands.hpp: kRetryBit)"""
 
-NOT_PROPOSED: Final = (NotLeader, NoMajority, LogFull, TooLarge, NoMemory)
+NOT_PROPOSED: Final = (NotLeader, NoMajority, LogFull, TooLarge, Busy, NoMemory)
 
 Execute = Callable[[bytes, int, int, int], bytes]
 """execute(command, timeout_ns, client, number)"""
@@ -99,7 +99,7 @@ class Session:
         Raises:
             InDoubt: the last request has to be settled first, by `retry`.
             Indeterminate: unknown whether it was applied; `retry`.
-            NotLeader, NoMajority, LogFull, TooLarge, NoMemory: it was not proposed; the session is as before.
+            NotLeader, NoMajority, LogFull, TooLarge, Busy, NoMemory: it was not proposed; the session is as before.
             CommandFailed, SessionExpired, Closed: as they say.
         """
         timeout_ns = self._nanoseconds(timeout)

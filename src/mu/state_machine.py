@@ -24,6 +24,10 @@ class StateMachine(Protocol):
     So it does when a RecursionError or a MemoryError leaves `apply`: how deep the stack and how large the memory is
     differs between replicas, and others may have applied the command. A command that could nest without end or take
     any amount of memory stops every replica alike: have `apply` check such limits itself, and raise another exception.
+
+    While a method or a read's function runs, its replica does nothing else. If that takes longer than the tuning's
+    `stuck_limit` (100 ms; 2 ms with dedicated cores), the others take a leader for dead, and another one leads: its
+    callers are told `Indeterminate`. A snapshot may take its time.
     """
 
     def apply(self, command: bytes) -> bytes:

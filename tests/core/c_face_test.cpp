@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <limits>
 
 #include "fabric/shm_world.hpp"
 #include "mu.h"
@@ -58,6 +59,25 @@ TEST_CASE("A node of the C face is freed only when whoever waits to lead has ret
     mu_close(node);
     waiter.join();
     CHECK(!leads);
+}
+
+TEST_CASE("A timeout of the C face that is longer than the clock can tell is for ever") {
+    constexpr std::int64_t kForEver = std::numeric_limits<std::int64_t>::max();
+    PrivateDirectory const directory;
+    Gate gate;
+    mu_node* const node = open_first(directory, gate, 1);
+    REQUIRE(mu_wait_until_leading(node, kForEver));
+    mu_outcome outcome = MU_STOPPED;
+    {
+        WaitingCaller applies([&] { static_cast<void>(mu_execute(node, "a", 1, kForEver, nullptr)); });
+        gate.entered.wait(false);
+        WaitingCaller waits([&] { outcome = mu_execute(node, "b", 1, kForEver, nullptr); });
+        waits.wait_until_it_sleeps();
+        gate.open.store(true);
+        gate.open.notify_all();
+    }
+    CHECK(outcome == MU_OK);
+    mu_close(node);
 }
 
 TEST_CASE("A node of the C face is freed only when callers with commands have returned") {

@@ -106,4 +106,52 @@ TEST_CASE("A caller whose time is up while its command is in flight ends nobody 
     }
 }
 
+TEST_CASE("Calls keep their timeouts while somebody else holds the replica, and have proposed nothing") {
+    Cluster const cluster(1);
+    Node& node = cluster.leader();
+    Request stays;
+    Request late;
+    std::array<ClientRequest, 2> batch;
+    Outcome read = Outcome::ok;
+    node.hold();
+    {
+        WaitingCaller waits([&] { node.run(stays, monotonic_now() + kLongest); });
+        waits.wait_until_it_sleeps();
+        WaitingCaller one([&] { node.run(late, monotonic_now()); });
+        WaitingCaller many([&] { node.run_many(batch, monotonic_now()); });
+        WaitingCaller reads([&] { read = node.read([] {}, monotonic_now()); });
+        CHECK(wait_until([&] { return one.returned() && many.returned() && reads.returned(); }));
+        CHECK(!waits.returned());
+        node.release();
+    }
+    CHECK(stays.outcome == Outcome::ok);
+    CHECK(stays.told() == 1);
+    for (Outcome const outcome : {late.outcome, batch[0].outcome, batch[1].outcome, read}) {
+        CHECK(outcome == Outcome::busy);
+    }
+}
+
+TEST_CASE("Of callers that leave the queue in the middle of others no command is lost or doubled") {
+    constexpr int kCalls = 3000;  // of each caller
+    Cluster const cluster(1);
+    Node& node = cluster.leader();
+    std::atomic<std::uint64_t> decided = 0;
+    auto const call = [&](int name) {
+        for (int i = 0; i < kCalls; ++i) {
+            Request request;
+            node.run(request, monotonic_now() + (name + i) % 4 * 10 * kMicrosecond);
+            decided.fetch_add(request.outcome == Outcome::ok ? 1 : 0);
+        }
+    };
+    {
+        WaitingCaller const first([&] { call(1); });
+        WaitingCaller const second([&] { call(2); });
+        WaitingCaller const third([&] { call(3); });
+        WaitingCaller const fourth([&] { call(4); });
+    }
+    REQUIRE(node.read([] {}, monotonic_now() + kLongest) == Outcome::ok);
+    CHECK(decided.load() > 0);
+    CHECK(decided.load() == cluster.applied_by_leader());
+}
+
 }  // namespace mu::test

@@ -56,6 +56,8 @@ char const* class_of(FabricError::Code code) noexcept {
             raise("NoMajority", "Too few followers could be reached in the given time");
         case Outcome::no_room:
             raise("LogFull", "The followers did not apply enough of the log in the given time");
+        case Outcome::busy:
+            raise("Busy", "This replica was occupied by other commands or reads for all of the given time");
         case Outcome::no_memory:
             raise("NoMemory", "This process has no memory left to put the proposal together");
         case Outcome::indeterminate:

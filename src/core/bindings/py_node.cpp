@@ -127,7 +127,7 @@ void PyNode::run(ClientRequest& request, std::int64_t timeout_ns) {
         PutInterruptsOff const put_off(py_machine_ != nullptr);
         if (!node_->try_run(request)) {
             nb::gil_scoped_release const release;
-            node_->run(request, monotonic_now() + timeout_ns);
+            node_->run(request, deadline_after(timeout_ns));
         }
     }
     raise_unless_ok(*node_, request.outcome, request.status, request.reply, request.command.size());
@@ -173,7 +173,7 @@ std::vector<ClientRequest> PyNode::run_many(nb::sequence const& commands, std::i
     {
         PutInterruptsOff const put_off(py_machine_ != nullptr);
         nb::gil_scoped_release const release;
-        node_->run_many(requests, monotonic_now() + timeout_ns);
+        node_->run_many(requests, deadline_after(timeout_ns));
     }
     // A batch is spread over several slots. If any of it entered a log, none of it can be said not to have been proposed.
     auto const entered = [](ClientRequest const& request) {
@@ -209,7 +209,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
     {
         PutInterruptsOff const put_off(py_machine_ != nullptr);
         nb::gil_scoped_release const release;
-        outcome = node_->begin_exclusive_read(monotonic_now() + timeout_ns);
+        outcome = node_->begin_exclusive_read(deadline_after(timeout_ns));
     }
     raise_unless_ok(*node_, outcome, ReplyStatus::ok, {}, 0);
     LetGo const end{*node_};
@@ -219,7 +219,7 @@ nb::object PyNode::read(nb::callable const& function, std::int64_t timeout_ns) {
 
 bool PyNode::wait_until_leading(std::int64_t timeout_ns) {
     check_not_copy();
-    std::int64_t const deadline = monotonic_now() + timeout_ns;
+    std::int64_t const deadline = deadline_after(timeout_ns);
     while (true) {
         std::int64_t const now = monotonic_now();
         {

@@ -41,6 +41,8 @@ char const* name_of(Outcome outcome) noexcept {
             return "no_room";
         case Outcome::too_large:
             return "too_large";
+        case Outcome::busy:
+            return "busy";
         case Outcome::no_memory:
             return "no_memory";
         case Outcome::indeterminate:

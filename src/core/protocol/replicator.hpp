@@ -34,6 +34,7 @@ enum class [[nodiscard]] Outcome : std::uint8_t {
     no_majority,    // nothing was proposed: too few followers are confirmed
     no_room,        // nothing was proposed: followers have not applied enough of the ring yet
     too_large,      // nothing was proposed
+    busy,           // nothing was proposed: this replica did not come to it in time
     no_memory,      // nothing was proposed: this process has none left to put it together
     indeterminate,  // proposed, and then the tenure ended: a later leader may yet adopt it
 };

@@ -22,8 +22,14 @@ std::unique_ptr<Endpoint> open_endpoint(NodeOptions const& options, Processors& 
     return std::make_unique<ShmFabric>(endpoint);
 }
 
+// A read asks a majority, and holds the plane until it has answered: whatever the medium, a round trip takes less.
+constexpr Nanoseconds kReadPolls = 2 * kMillisecond;
+constexpr int kPollsBetweenLooks = 100;  // at the clock
+
+constexpr int kSpins = 64;  // before the first nap
+
 void nap(int round) noexcept {
-    if (round < 64) {
+    if (round < kSpins) {
         cpu_relax();
     } else {
         std::this_thread::sleep_for(std::chrono::microseconds(round < 256 ? 5 : 50));
@@ -231,6 +237,9 @@ void Node::run(ClientRequest& request, Nanoseconds deadline) {
             enqueue(request);
             queued = true;
             continue;  // the plane may have been let go in between
+        } else if (queued && round >= kSpins && monotonic_now() >= deadline && withdraw(request)) {
+            finish(request, Outcome::busy);
+            return;
         }
         nap(round);
     }
@@ -250,6 +259,9 @@ void Node::see_through(ClientRequest& request, bool queued, bool late) {
         forget(request);
         finish(request, Outcome::indeterminate);
     } else {
+        if (queued) {
+            withdraw(request);  // another caller that withdraws may have it in his hands
+        }
         finish(request, Outcome::no_majority);
     }
 }
@@ -298,7 +310,10 @@ void Node::run_many(std::span<ClientRequest> requests, Nanoseconds deadline) {
 // tried again; all that are left, if they were turned away.
 std::size_t Node::offer_some(std::span<ClientRequest> requests, std::size_t begun, std::size_t count, std::size_t bytes,
                              Nanoseconds deadline) {
-    Held const held(*this);
+    if (!lock_.lock_until(deadline)) {
+        return turn_away(requests.subspan(begun), Outcome::busy);
+    }
+    Held const held(*this, std::adopt_lock);
     // Nothing follows what may be lost: a batch takes effect up to some command, and not beyond.
     bool const broken = begun > 0 && requests[begun - 1].done.load(std::memory_order_relaxed) != 0 &&
                         requests[begun - 1].outcome != Outcome::ok;
@@ -311,16 +326,23 @@ std::size_t Node::offer_some(std::span<ClientRequest> requests, std::size_t begu
         step_once();
         return 0;
     }
-    for (ClientRequest& request : requests.subspan(begun)) {
+    return turn_away(requests.subspan(begun), outcome);
+}
+
+std::size_t Node::turn_away(std::span<ClientRequest> requests, Outcome outcome) noexcept {
+    for (ClientRequest& request : requests) {
         finish(request, outcome);
     }
-    return requests.size() - begun;
+    return requests.size();
 }
 
 Outcome Node::begin_exclusive_read(Nanoseconds deadline) {
     for (int round = 0;; ++round) {
         {
-            Held held(*this);
+            if (!lock_.lock_until(deadline)) {
+                return Outcome::busy;
+            }
+            Held held(*this, std::adopt_lock);
             std::optional<Outcome> const outcome = try_read();
             if (outcome == Outcome::ok) {
                 held.leave_held();
@@ -348,9 +370,13 @@ std::optional<Outcome> Node::try_read() {
     std::optional<Outcome> outcome;
     try {
         replica_.begin_read();
-        for (int i = 0; i < 1000 && !outcome; ++i) {
-            outcome = replica_.poll_read(this);
-        }
+        Nanoseconds until = 0;
+        do {
+            for (int i = 0; i < kPollsBetweenLooks && !outcome; ++i) {
+                outcome = replica_.poll_read(this);
+            }
+            until = until == 0 && !outcome ? monotonic_now() + kReadPolls : until;
+        } while (!outcome && monotonic_now() < until);
         settle();
     } catch (std::exception const& error) {
         halt(error.what());

@@ -75,7 +75,8 @@ public:
     // Only if it neither has to wait for another thread nor for a follower: false, and nothing was proposed (or it was
     // and run() has to see it through).
     [[nodiscard]] bool try_run(ClientRequest& request);
-    // Blocks until the request is done, at most until `deadline` (monotonic).
+    // Blocks until the request is done, at most until `deadline` (monotonic); longer only if the plane is held, and the
+    // request in a slot already.
     void run(ClientRequest& request, Nanoseconds deadline);
     // Many commands in as few slots as possible, in order; all decided, or the outcome says from where on they are not.
     void run_many(std::span<ClientRequest> requests, Nanoseconds deadline);
@@ -164,6 +165,7 @@ private:
     void see_through(ClientRequest& request, bool queued, bool late);
     [[nodiscard]] std::size_t offer_some(std::span<ClientRequest> requests, std::size_t begun, std::size_t count,
                                          std::size_t bytes, Nanoseconds deadline);
+    std::size_t turn_away(std::span<ClientRequest> requests, Outcome outcome) noexcept;
     [[nodiscard]] std::optional<Outcome> try_read();
     [[nodiscard]] bool worth_waiting(Outcome outcome) const noexcept;
     void halt(char const* what) noexcept;
@@ -185,6 +187,7 @@ private:
 
     void finish(ClientRequest& request, Outcome outcome) noexcept;
     void enqueue(ClientRequest& request) noexcept;
+    bool withdraw(ClientRequest& request) noexcept;
     [[nodiscard]] bool attempt(ClientRequest& request);
     [[nodiscard]] bool attempt_alone(ClientRequest& request);
     [[nodiscard]] bool turned_away(ClientRequest& request, Outcome outcome) noexcept;
@@ -206,6 +209,7 @@ private:
     Replica replica_;
     PlaneLock lock_;
     std::atomic<ClientRequest*> queue_{nullptr};
+    std::atomic_flag withdrawing_;  // held by whoever has the queue in his hands without the plane
     std::atomic<bool> step_wanted_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<bool> closed_{false};

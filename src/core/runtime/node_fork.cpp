@@ -47,6 +47,7 @@ void Node::become_copy() noexcept {
     closed_.store(true, std::memory_order_release);
     leading_ = 0;
     queue_.store(nullptr, std::memory_order_relaxed);
+    withdrawing_.clear();
     in_flight_.clear();
     lock_.unlock();
 }

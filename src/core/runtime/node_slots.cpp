@@ -22,6 +22,25 @@ void Node::enqueue(ClientRequest& request) noexcept {
     } while (!queue_.compare_exchange_weak(head, &request, std::memory_order_seq_cst));
 }
 
+// Takes one's own request out of the queue again, with or without the plane. False: a holder of the plane has taken it.
+bool Node::withdraw(ClientRequest& request) noexcept {
+    while (withdrawing_.test_and_set(std::memory_order_acquire)) {
+        std::this_thread::yield();
+    }
+    bool found = false;
+    for (ClientRequest* one = take_queue(); one != nullptr;) {
+        ClientRequest* const next = one->next;
+        if (one == &request) {
+            found = true;
+        } else {
+            enqueue(*one);  // who waits there looks after itself: nobody has to be told
+        }
+        one = next;
+    }
+    withdrawing_.clear(std::memory_order_release);
+    return found;
+}
+
 ClientRequest* Node::take_queue() {
     ClientRequest* newest = queue_.exchange(nullptr, std::memory_order_seq_cst);
     ClientRequest* oldest = nullptr;

@@ -5,7 +5,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <thread>
+
+#include "runtime/clock.hpp"
 
 namespace mu {
 
@@ -22,19 +25,24 @@ public:
     [[nodiscard]] bool try_lock() noexcept {
         return !held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire);
     }
-    void lock() noexcept {
+    void lock() noexcept { static_cast<void>(lock_until(std::numeric_limits<Nanoseconds>::max())); }
+    // False at the deadline (monotonic); tries once in any case.
+    [[nodiscard]] bool lock_until(Nanoseconds deadline) noexcept {
         if (try_lock()) {
-            return;
+            return true;
         }
         waiting_.fetch_add(1, std::memory_order_relaxed);
-        for (int i = 0; !try_lock(); ++i) {
+        bool taken = false;
+        for (int i = 0; !taken && (i < kSpins || monotonic_now() < deadline); ++i) {
             if (i < kSpins) {
                 cpu_relax();
             } else {
                 std::this_thread::sleep_for(std::chrono::microseconds(i < 2 * kSpins ? 2 : 20));
             }
+            taken = try_lock();
         }
         waiting_.fetch_sub(1, std::memory_order_relaxed);
+        return taken;
     }
     // Not holding it.
     void give_way() const noexcept {

@@ -24,6 +24,7 @@ from mu import _core
 from mu._timeout import nanoseconds
 from mu.cluster import LARGEST_ID, Cluster, is_whole
 from mu.errors import (
+    Busy,
     ConfigError,
     Indeterminate,
     LogFull,
@@ -374,7 +375,7 @@ class LocalCluster:
             try:
                 asked = self._ask(replica, "lead", method, argument, left, ATTEMPT, *rest)
                 return self._result(replica, asked, left)
-            except (NotLeader, NoMajority, LogFull, ReplicaDown):
+            except (NotLeader, NoMajority, LogFull, Busy, ReplicaDown):
                 self._leader = 0
                 if time.monotonic() >= deadline:
                     raise
