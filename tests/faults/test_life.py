@@ -75,6 +75,50 @@ def test_who_has_lost_his_name_stops(alone: mu.Cluster) -> None:
             assert len(names_in(alone.directory)) == 2, "the first one took its successor's names"
 
 
+# Replica 3 is garbage, in a cycle, that its own apply finds: in a thread of its own.
+OWN_GARBAGE = """
+import contextlib, gc, sys
+from pathlib import Path
+import mu
+
+class Collects(mu.Counter):
+    collects = False
+    def apply(self, command):
+        if self.collects:
+            gc.collect()
+        return super().apply(command)
+
+class Holder: pass
+
+gc.disable()
+def opened(replica_id):
+    return mu.Replica.open(
+        replicas=(1, 2, 3), replica_id=replica_id, directory=sys.argv[1], state_machine=Collects(),
+        tuning={"stuck_limit": 60 * 10**9},
+    )
+holder = Holder()
+holder.itself, holder.replica = holder, opened(3)
+with opened(1) as first, opened(2):
+    first.wait_until_leader(30)
+    first.execute(b"+1", 30)
+    holder.replica.state_machine.collects = True
+    segment = Path(sys.argv[1], f"mu.{first.cluster.name}.3")
+    assert segment.exists()
+    del holder
+    while segment.exists():
+        with contextlib.suppress(mu.MuError):  # another one leads for a moment
+            first.execute(b"+1", 30)
+    print("closed")
+"""
+
+
+def test_a_replica_that_its_own_apply_finds_to_be_garbage_is_closed(segments: Path) -> None:
+    """It is not waited for inside itself: its process goes on, and it takes its leave of the others."""
+    command = [sys.executable, "-c", OWN_GARBAGE, str(segments)]
+    done = subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "closed\n"
+
+
 LOOKER = """
 import sys, mu, mu.fabric
 cluster = mu.Cluster(name="alone", replicas=(1,), directory=sys.argv[1])

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <system_error>
 
 #include "bindings/errors.hpp"
 #include "bindings/interrupts.hpp"
+#include "common/quiet_thread.hpp"
 #include "runtime/bench.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/dedicated.hpp"
@@ -80,9 +82,31 @@ PyNode::PyNode(NodeArguments const& arguments, nb::object machine) {
 }
 
 PyNode::~PyNode() {
+    if (py_machine_ != nullptr && PyMachine::inside() && !node_->is_copy()) {
+        leave_behind();
+        return;
+    }
     close();
     if (node_ && node_->is_copy()) {
         static_cast<void>(node_.release());  // its threads are its parent's
+    }
+}
+
+// Garbage is collected wherever Python allocates: in a thread of this node's own, too, which is inside apply and cannot wait
+// for its own end. Another thread closes the node then; it is there until that has ended.
+void PyNode::leave_behind() noexcept {
+    Node* const node = node_.release();
+    PyMachine* const machine = py_machine_.release();
+    auto const close = [node, machine] {
+        delete node;
+        PyGILState_STATE const gil = PyGILState_Ensure();  // a program that has ended meanwhile ends this thread here
+        delete machine;
+        PyGILState_Release(gil);
+    };
+    try {
+        quiet_thread(close).detach();
+    } catch (std::system_error const&) {
+        // No thread can be had: the replica goes on, and ends with its process.
     }
 }
 

@@ -72,6 +72,7 @@ private:
     void run(ClientRequest& request, std::int64_t timeout_ns);
     [[nodiscard]] std::vector<ClientRequest> run_many(nb::sequence const& commands, std::int64_t timeout_ns,
                                                       bool wants_reply);
+    void leave_behind() noexcept;
     void check_not_inside() const;
     void check_not_copy() const;
     void check_size(std::size_t bytes) const;
