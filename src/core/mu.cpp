@@ -46,7 +46,11 @@ public:
     bool apply(std::span<std::byte const> command, mu::OwnedBytes& reply) override {
         mu_bytes out{reply};
         std::uint64_t const sequence = sequence_.load(std::memory_order_relaxed) + 1;
+        std::uint32_t const forks = mu::Node::forks();
         bool const accepted = machine_.apply(machine_.context, sequence, command.data(), command.size(), &out);
+        if (forks != mu::Node::forks()) {
+            throw std::runtime_error(kCopy);
+        }
         if (out.lacks_memory) {
             throw std::bad_alloc();  // nobody knows what a client would be told: this replica stops
         }
@@ -178,7 +182,9 @@ namespace {
 // Around every call of a node, so that mu_close frees nothing that one still uses.
 class Call {
 public:
-    explicit Call(mu_node const* node) noexcept : calls_(node->calls) { calls_.fetch_add(1, std::memory_order_relaxed); }
+    explicit Call(mu_node const* node) noexcept : calls_(node->calls) {
+        calls_.fetch_add(1, std::memory_order_relaxed);
+    }
     ~Call() { calls_.fetch_sub(1, std::memory_order_release); }
     Call(Call const&) = delete;
     Call& operator=(Call const&) = delete;

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from mu._timeout import nanoseconds
 from mu.cluster import is_whole
 from mu.errors import Busy, CommandFailed, ConfigError, InDoubt, LogFull, NoMajority, NoMemory, NotLeader, TooLarge
+from mu.forks import Owner
 
 AGAIN: Final = 1 << 63
 """with a request's number: it was sent before (commands.hpp: kRetryBit)"""
@@ -61,7 +62,18 @@ class Session:
         ...     session.retry()  # applied once, or answered from memory
     """
 
-    __slots__ = ("_call", "_doubt", "_execute", "_later", "_sending", "_timeout_ns", "_under_way", "client", "number")
+    __slots__ = (
+        "_call",
+        "_doubt",
+        "_execute",
+        "_later",
+        "_owner",
+        "_sending",
+        "_timeout_ns",
+        "_under_way",
+        "client",
+        "number",
+    )
 
     def __init__(
         self, execute: Execute, timeout_ns: int, client: int | None = None, later: Later = asyncio.to_thread
@@ -79,6 +91,7 @@ class Session:
             raise ConfigError(f"client: {client!r} must be from 1 to 2**64 - 1, or None for random bits.")
         self._execute = execute
         self._later = later
+        self._owner = Owner()
         self._timeout_ns = timeout_ns
         self._doubt: bytes | None = None
         self._under_way = threading.Lock()  # held by the call that somebody waits for
@@ -147,6 +160,7 @@ class Session:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
+        self._owner.require("session")  # a lock may be held there by a thread that is not here
         if not self._under_way.acquire(blocking=False):
             raise InDoubt(f"Request {self.number} of this session is under way.")
         try:

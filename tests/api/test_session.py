@@ -65,7 +65,10 @@ def test_a_retry_without_doubt_is_a_mistake(replica: mu.Replica) -> None:
         session.retry()
 
 
-@pytest.mark.parametrize("error", [mu.NotLeader(2), mu.NoMajority("x"), mu.LogFull("x"), mu.TooLarge(2, 1), mu.Busy("x")])
+@pytest.mark.parametrize(
+    "error",
+    [mu.NotLeader(2), mu.NoMajority("x"), mu.LogFull("x"), mu.TooLarge(2, 1), mu.Busy("x"), mu.NoMemory("x")],
+)
 def test_what_was_not_proposed_is_not_in_doubt(replica: mu.Replica, world: World, error: mu.MuError) -> None:
     """After an error that is certain, the number is free and the session goes on."""
     session = replica.session()

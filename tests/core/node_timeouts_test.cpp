@@ -44,7 +44,7 @@ public:
             options.settings.cluster_key = options.endpoint.cluster_key;
             options.settings.stale_limit = kLongest;  // whoever waits for a processor is not dead
             options.settings.stuck_limit = kLongest;
-            options.settings.grant_timeout = kLongest;    // a leader that lost its followers goes on leading,
+            options.settings.grant_timeout = kLongest;  // a leader that lost its followers goes on leading,
             options.settings.joiner_retry = 6 * kSoon;  // and has time to be seen without them
             nodes_.at(replica) = std::make_unique<Node>(options, machines_.at(replica));
             nodes_.at(replica)->replica().shared().aside.store(replica != 1);

@@ -106,6 +106,117 @@ def test_a_child_of_fork_touches_no_request_of_its_parents_threads(tmp_path: Pat
     assert done.stdout.split() == ["7", "b'20'"]
 
 
+# A call that nobody waits for any more is being applied when the process forks.
+SENDING = """
+import asyncio, os, signal, sys, threading
+import mu
+class Gate(mu.Counter):
+    entered, opened = threading.Event(), threading.Event()
+    def apply(self, command):
+        self.entered.set()
+        self.opened.wait()
+        return super().apply(command)
+replica = mu.Replica.open(replicas=(1,), replica_id=1, directory=sys.argv[1], state_machine=Gate())
+replica.wait_until_leader(30)
+session = replica.session()
+async def given_up():
+    sending = asyncio.ensure_future(session.aexecute(b"1", 30))
+    await asyncio.to_thread(Gate.entered.wait)
+    sending.cancel()
+    await asyncio.wait([sending])
+asyncio.run(given_up())
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        session.retry(10)
+    except mu.Closed as error:
+        os._exit(7 if "child of fork" in str(error) else 8)
+    os._exit(9)
+ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+Gate.opened.set()
+print(ended, session.retry(30))
+"""
+
+
+def test_a_child_of_fork_does_not_wait_for_a_request_that_its_parent_sends(tmp_path: Path) -> None:
+    """The session's locks may be held by a thread that the child lacks: it raises Closed, and the parent's goes on."""
+    command = [sys.executable, "-c", SENDING, str(tmp_path)]
+    done = subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == ["7", "b'1'"]
+
+
+# The machine of one replica forks inside apply: in the leader's caller's thread, or in a thread of Mu's.
+INSIDE = """
+import contextlib, os, signal, sys, threading
+import mu
+
+class Forks(mu.Counter):
+    in_main, ended = None, None
+    def apply(self, command):
+        here = threading.current_thread() is threading.main_thread()
+        if here == self.in_main and self.ended is None:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                {inside}
+            else:
+                self.ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return super().apply(command)
+
+def told(error):
+    return 7 if "child of fork" in str(error) else 8
+
+machines = [Forks() for _ in range(3)]
+replicas = [
+    mu.Replica.open(
+        replicas=(1, 2, 3), replica_id=each, directory=sys.argv[1], state_machine=machines[each - 1],
+        tuning={{"stuck_limit": 60 * 10**9}},
+    )
+    for each in (1, 2, 3)
+]
+replica, parent = replicas[0], os.getpid()
+replica.wait_until_leader(30)
+machine = machines[{machine}]
+machine.in_main = {in_main}
+while machine.ended is None:
+    try:
+        with contextlib.suppress(mu.Indeterminate, mu.NotProposed):  # another one leads for a moment
+            replica.execute(b"1", 30)
+    except mu.Closed as error:
+        if os.getpid() != parent:
+            os._exit(told(error))
+    if os.getpid() != parent:
+        os._exit(9)
+print(machine.ended, [each.status().failure for each in replicas])
+"""
+
+CALL_INSIDE = """
+                try:
+                    replica.execute(b"1", 10)
+                except mu.Closed as error:
+                    os._exit(told(error))
+                except RuntimeError:
+                    os._exit(6)
+                os._exit(9)
+"""
+FORKS = {
+    "and goes back to its caller": ("pass", 0, True, "7"),
+    "and calls the replica there": (CALL_INSIDE.strip(), 0, True, "7"),
+    "in a thread of Mu's": ("pass", 1, False, "0"),
+}
+
+
+@pytest.mark.parametrize("where", FORKS)
+def test_a_child_that_was_forked_inside_apply_is_told_or_ends(tmp_path: Path, where: str) -> None:
+    """It neither hangs nor crashes, and touches nothing of its parent's, which goes on."""
+    inside, machine, in_main, ended = FORKS[where]
+    program = INSIDE.format(inside=inside, machine=machine, in_main=in_main)
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, timeout=60, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == f"{ended} ['', '', '']\n"
+
+
 # The child leaves the block as the parent does later, and runs what is registered for the end.
 LEAVING = """
 import contextlib, os, signal, socket, sys

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bindings/interrupts.hpp"
+#include "runtime/node.hpp"
 
 namespace mu::bindings {
 namespace {
@@ -63,6 +64,20 @@ void log_error(char const* what, nb::python_error const& error) {
     log.attr("error")(what, nb::arg("exc_info") = error.value());
 }
 
+// Around a call of the state machine's, which may fork.
+class ForkWatch {
+public:
+    // Throws in a child of fork().
+    void check() const {
+        if (Node::forks() != before_) {
+            throw std::runtime_error("this process is a child of fork(), and the replica is its parent's");
+        }
+    }
+
+private:
+    std::uint32_t before_ = Node::forks();
+};
+
 }  // namespace
 
 PyMachine::PyMachine(nb::object machine, FailedSnapshot failed)
@@ -94,13 +109,16 @@ void PyMachine::end_run() { PyGILState_Release(gil_); }
 
 bool PyMachine::apply(std::span<std::byte const> command, OwnedBytes& reply) {
     Inside const inside;
+    ForkWatch const watch;
     try {
         nb::object const given = apply_(to_python(command));
+        watch.check();
         if (!given.is_none()) {
             from_python(given, reply, "apply");
         }
         return true;
     } catch (nb::python_error const& error) {
+        watch.check();
         if (is_of_this_process(error)) {
             stop_by("apply ran into a limit of this process, which the other replicas may not meet: ", error);
         }
@@ -118,10 +136,14 @@ bool PyMachine::snapshot(OwnedBytes& out) {
     keep_thread_state();
     nb::gil_scoped_acquire const gil;
     Inside const inside;
+    ForkWatch const watch;
     try {
-        from_python(snapshot_(), out, "snapshot");
+        nb::object const given = snapshot_();
+        watch.check();
+        from_python(given, out, "snapshot");
         return true;
     } catch (nb::python_error const& error) {
+        watch.check();
         if (failed_ == FailedSnapshot::throws || !error.matches(PyExc_Exception)) {
             stop_by("the state machine's snapshot failed: ", error);
         }
@@ -137,9 +159,12 @@ void PyMachine::restore(std::span<std::byte const> snapshot) {
     keep_thread_state();
     nb::gil_scoped_acquire const gil;
     Inside const inside;
+    ForkWatch const watch;
     try {
         restore_(to_python(snapshot));
+        watch.check();
     } catch (nb::python_error const& error) {
+        watch.check();
         stop_by("the state machine's restore failed: ", error);
     }
 }

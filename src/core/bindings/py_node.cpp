@@ -126,6 +126,7 @@ void PyNode::leave() {
 
 void PyNode::check_not_inside() const {
     if (PyMachine::inside()) {
+        check_not_copy();
         throw std::runtime_error(
             "A state machine's apply, snapshot or restore, and what a read is given, must not call a replica: it runs "
             "inside one. Nothing was proposed or changed.");

@@ -247,6 +247,10 @@ void Node::run(ClientRequest& request, Nanoseconds deadline) {
 
 // Holding the plane: brings the request one step further; ends it if it is late.
 void Node::see_through(ClientRequest& request, bool queued, bool late) {
+    if (is_copy_) {
+        finish(request, Outcome::not_leader);  // it is this thread's own that has forked inside apply
+        return;
+    }
     drain();
     if (request.done.load(std::memory_order_relaxed) == 0 && !queued && request.offset == 0 && attempt(request)) {
         return;

@@ -50,7 +50,7 @@ struct ClientRequest {
     OwnedBytes reply;
     Offset offset = 0;  // of the slot that holds it
     std::atomic<std::uint32_t> done{0};
-    std::uint32_t index = 0;  // which of the slot's commands it is
+    std::uint32_t index = 0;        // which of the slot's commands it is
     ClientRequest* next = nullptr;  // in the queue, then in the slot
 };
 
@@ -132,6 +132,9 @@ public:
     // Of what callers propose here; whoever holds the plane and proposes by himself times it himself.
     [[nodiscard]] Latencies const& latencies() const noexcept { return latencies_; }
     [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+    // How many forks lie between this process and the one that made its first node: whoever calls a state machine finds out
+    // whether the call has come back in a child of fork(), where nothing of the node may be touched.
+    [[nodiscard]] static std::uint32_t forks() noexcept;
     // Whether this is a child of fork(), and the node its parent's: it has none of the threads, and no segment; so it is
     // closed.
     [[nodiscard]] bool is_copy() const noexcept { return is_copy_; }

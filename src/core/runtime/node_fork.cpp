@@ -1,6 +1,7 @@
 // What fork() makes of a node: in the child there are none of its threads, whoever held the plane never lets it go, and
 // the segments are not mapped (segment.cpp), since a second writer in the parent's name would overwrite what the parent
-// has decided. So in the child a node is closed before anybody can call it.
+// has decided. So in the child a node is closed before anybody can call it. Where a state machine forks inside apply, the
+// child comes back into the middle of a step: it leaves that by an exception of the machine's, and touches nothing more.
 #include <pthread.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 namespace mu {
 namespace {
 
+constinit std::atomic<std::uint32_t> g_forks = 0;
 constinit std::mutex g_mutex;  // held across a fork, so that the child finds the list whole
 // Never destroyed: a host's own handler of the program's end, registered before its first node was made, runs after the
 // destructors of static objects that came later, and may still close a node or fork.
@@ -22,7 +24,10 @@ std::vector<Node*>& nodes() {
 
 }  // namespace
 
+std::uint32_t Node::forks() noexcept { return g_forks.load(std::memory_order_relaxed); }
+
 void Node::in_child() noexcept {
+    g_forks.fetch_add(1, std::memory_order_relaxed);
     for (Node* const node : nodes()) {
         node->become_copy();
     }

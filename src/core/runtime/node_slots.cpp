@@ -297,6 +297,9 @@ void Node::step_once() {
         replica_.step_replication(monotonic_now(), this);
     } catch (std::exception const& error) {
         halt(error.what());
+        if (is_copy_) {
+            return;
+        }
     }
     announce_leadership();
     if (!in_flight_.empty()) {

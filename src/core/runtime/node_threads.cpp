@@ -46,6 +46,9 @@ void Node::run_replication() {
                 busy = replica_.step_replication(monotonic_now(), this);
             } catch (std::exception const& error) {
                 halt(error.what());
+                if (is_copy_) {
+                    return;  // the child of fork() has no other thread: it ends
+                }
             }
             announce_leadership();
             if (!in_flight_.empty()) {
