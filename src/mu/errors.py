@@ -32,7 +32,7 @@ to do next is the class's, what happened is the instance's, and `str` says both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -198,15 +198,20 @@ class CommandFailed(MuError):
 
     Attributes:
         text: the exception, as text.
+        index: of a batch, where the first command that failed stands, from 0. The others are decided and applied, too.
+        replies: of a batch, every command's reply in order (bytes), or the text of its exception (str); else empty.
     """
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", index: int = 0, replies: Sequence[bytes | str] = ()) -> None:
         self.text = text
-        super().__init__(text)
+        self.index = index
+        self.replies = tuple(replies)
+        super().__init__(text, index, self.replies)
 
     def what(self) -> str:
         """What happened, without the remedy."""
-        return f"The state machine raised: {self.text}"
+        which = f" at command {self.index} of {len(self.replies)}" if self.replies else ""
+        return f"The state machine raised{which}: {self.text}"
 
     remedy = (
         "The command was decided and the replicas stay equal if apply changes nothing before it raises."

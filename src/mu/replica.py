@@ -178,7 +178,8 @@ class Replica:
         """Like `execute` for commands in order, replicated in as few slots as possible; the replies in order.
 
         Raises as `execute` does. What says that nothing was proposed is of all of them; Indeterminate means that the
-        first ones, how many is unknown, may have taken effect or may yet, and the others never.
+        first ones, how many is unknown, may have taken effect or may yet, and the others never. CommandFailed comes
+        when all are applied: its `index` is that of the first that failed, and its `replies` are those of all.
         """
         return self._execute_many(commands, self._timeout_ns if timeout is None else nanoseconds(timeout))
 

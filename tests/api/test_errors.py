@@ -14,7 +14,7 @@ ALL = [each for each in vars(errors).values() if isinstance(each, type) and issu
 ARGUMENTS: dict[type[mu.MuError], tuple[object, ...]] = {
     mu.NotLeader: (2,),
     mu.TooLarge: (5000, 4096),
-    mu.CommandFailed: ("ValueError: no",),
+    mu.CommandFailed: ("ValueError: no", 1, (b"2", "ValueError: no")),
     mu.UnknownReplica: (7, (1, 2, 3)),
 }
 

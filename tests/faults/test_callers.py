@@ -105,6 +105,18 @@ def test_a_failure_that_cannot_be_told_is_a_failure_all_the_same(tmp_path: Path,
         assert replica.execute(b"", 30) == b""
 
 
+def test_a_failure_in_a_batch_tells_which_it_was_and_what_the_others_replied(tmp_path: Path) -> None:
+    """All commands are applied; the first that failed is named, and no reply is lost."""
+    with mu.Replica.open(replicas=(1,), replica_id=1, directory=str(tmp_path), state_machine=mu.Counter()) as replica:
+        replica.wait_until_leader(30)
+        with pytest.raises(mu.CommandFailed, match="at command 1 of 4: ValueError") as caught:
+            replica.execute_many([b"+1", b"odd", b"+1", b"even"], 30)
+    first, odd, third, even = caught.value.replies
+    assert (caught.value.index, first, third) == (1, b"1", b"2")
+    assert odd == caught.value.text != even
+    assert "'even'" in str(even)
+
+
 def test_a_replica_that_stopped_in_the_middle_of_a_batch_begins_nothing_again(tmp_path: Path) -> None:
     """Neither the command that stopped it nor what stands before or behind that is applied by a later call."""
     machine = Fails()

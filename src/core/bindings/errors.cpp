@@ -76,6 +76,10 @@ void raise_fabric_error(FabricError const& error) { raise(class_of(error.code())
 
 void raise_config_error(char const* what) { raise("ConfigError", std::string(what)); }
 
+void raise_command_failed(std::size_t index, nb::tuple const& replies) {
+    raise("CommandFailed", nb::object(replies[index]), index, replies);
+}
+
 void raise_unless_ok(Node const& node, Outcome outcome, ReplyStatus status, std::span<std::byte const> reply,
                      std::size_t size) {
     if (outcome != Outcome::ok) {

@@ -216,9 +216,18 @@ std::vector<ClientRequest> PyNode::run_many(nb::sequence const& commands, std::i
 nb::list PyNode::execute_many(nb::sequence const& commands, std::int64_t timeout_ns) {
     std::vector<ClientRequest> const requests = run_many(commands, timeout_ns, true);
     nb::list replies;
-    for (ClientRequest const& request : requests) {
-        raise_unless_ok(*node_, request.outcome, request.status, request.reply, request.command.size());
-        replies.append(to_python(request.reply));
+    auto failed = requests.size();
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        ClientRequest const& request = requests[i];
+        if (request.status == ReplyStatus::failed) {
+            replies.append(nb::str(reinterpret_cast<char const*>(request.reply.data()), request.reply.size()));
+            failed = std::min(failed, i);
+        } else {
+            replies.append(to_python(request.reply));
+        }
+    }
+    if (failed != requests.size()) {
+        raise_command_failed(failed, nb::tuple(replies));
     }
     return replies;
 }
