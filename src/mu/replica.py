@@ -366,15 +366,22 @@ class Replica:
                 return
             if work.cancelled():
                 answer.set_exception(Closed(f"Replica {self.replica_id} was closed before it came to this call"))
-            elif isinstance(error := work.exception(), StopIteration):  # no future takes it, nor does a coroutine
-                answer.set_exception(RuntimeError(f"the call raised {error!r}"))
-            elif error is not None:
-                answer.set_exception(error)
+            elif (error := work.exception()) is not None:
+                answer.set_exception(_holdable(error))
             else:
                 answer.set_result(work.result())
 
         with contextlib.suppress(RuntimeError):
             answer.get_loop().call_soon_threadsafe(settle)
+
+
+def _holdable(error: BaseException) -> BaseException:
+    """What a future takes: any error but StopIteration, which would end the coroutine that awaits it in silence."""
+    if not isinstance(error, StopIteration):
+        return error
+    told = RuntimeError(f"What a call was given raised {error!r}")
+    told.__cause__ = error
+    return told
 
 
 # Whoever ends without close() is closed at exit, while Python still runs what a state machine needs; but not in a child

@@ -40,6 +40,13 @@ async def test_every_call_has_its_async_twin(replica: mu.Replica) -> None:
     assert await replica.aread(lambda: 42) == 42
 
 
+async def test_a_read_that_raises_stop_iteration_is_answered(replica: mu.Replica) -> None:
+    """No future holds a StopIteration: the call raises a RuntimeError that tells of it."""
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        await asyncio.wait_for(replica.aread(lambda: next(iter([]))), 30)
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
 async def test_the_loop_goes_on_while_a_call_waits(replica: mu.Replica, world: World) -> None:
     """Other coroutines run while a command is being decided."""
     world.gate.clear()

@@ -151,7 +151,7 @@ class Forgetful(mu.Counter):
 
 @pytest.mark.parametrize("machine", [Shy, Forgetful])
 def test_a_snapshot_that_fails_costs_no_leader(machine: type[mu.Counter]) -> None:
-    """An exception of `snapshot`, or what is no bytes, is logged; the service goes on, and who waits gets a later one."""
+    """What `snapshot` raises, or returns if no bytes, is logged; the service goes on; who waits gets a later one."""
     with LocalCluster(3, machine, timeout_ms=5000) as cluster:
         leader = cluster.settle(PATIENCE)
         waiting = next(each for each in cluster.running if each != leader)

@@ -12,6 +12,7 @@ from tests.tidy.sources import CPP, PYTHON, ROOT, own_code
 
 # The names that `mu` promises to the world. To add, rename or remove one is a decision: make it here.
 PUBLIC_NAMES: set[str] = {
+    "Busy",
     "CannotStart",
     "Closed",
     "Cluster",
@@ -26,6 +27,7 @@ PUBLIC_NAMES: set[str] = {
     "MuError",
     "NoLeader",
     "NoMajority",
+    "NoMemory",
     "NoSpace",
     "NotLeader",
     "NotProposed",
