@@ -25,6 +25,7 @@ PORT: Final = 11211  # memcached's
 PORTS: Final = 65536  # of TCP
 LONGEST_NAME: Final = 250  # bytes, as memcached has it
 LONGEST_TEXT: Final = 64 * 1024  # bytes
+LONGEST_SIZE: Final = 20  # digits, far more than any text that is taken: Python refuses thousands
 MOST_NAMES: Final = 10_000
 LONGEST_LINE: Final = 8 * 1024  # bytes
 IDLE_LIMIT: Final = 3600.0  # seconds until a silent client's connection is closed
@@ -56,7 +57,7 @@ class _Client(socketserver.StreamRequestHandler):
             case [b"get" | b"gets", *names] if names:
                 return self._get(names)
             case [b"set", name, _, _, size, *more] if size.isdigit():
-                return self._unless_unwanted(more, self._set(name, int(size)))
+                return self._unless_unwanted(more, self._set(name, int(size[:LONGEST_SIZE])))
             case [b"delete", name, *more]:
                 known = self.server.texts.pop(name, None) is not None
                 return self._unless_unwanted(more, b"DELETED\r\n" if known else b"NOT_FOUND\r\n")

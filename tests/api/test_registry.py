@@ -114,6 +114,14 @@ def test_nonsense_changes_nothing_and_ends_nobody_else(
     assert client.get("other") == b"text"
 
 
+def test_a_size_that_is_no_number_of_pythons_is_too_large(
+    registry: Registry, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """However many digits a size has, the client is hung up on, and nothing is printed about it."""
+    assert raw(registry, b"set name 0 0 %b\r\n" % (b"1" * 5000)) == b""
+    assert capfd.readouterr().err == ""
+
+
 def test_too_much_is_refused(registry: Registry, clients: list[Client]) -> None:
     """A text or a name that is too long, and a name too many, are refused; what was there stays."""
     client = clients[0]
