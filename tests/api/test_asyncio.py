@@ -71,12 +71,6 @@ async def test_errors_arrive_at_the_one_who_called(replica: mu.Replica) -> None:
     assert fine == b"1"
 
 
-async def test_a_read_may_raise_anything(replica: mu.Replica) -> None:
-    """StopIteration, which no future takes, is a RuntimeError, as of a generator; whoever waits is answered."""
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await asyncio.wait_for(replica.aread(lambda: next(iter([]))), 30)
-
-
 async def test_first_calls_of_several_threads_share_a_worker(
     replica: mu.Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:

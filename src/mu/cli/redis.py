@@ -39,7 +39,7 @@ HungAfter = Annotated[
 ]
 Fabric = Annotated[str, typer.Option(help="How replicas reach each other's memory: shm or verbs.")]
 RdmaDevice = Annotated[
-    str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  [the first active one]")
+    str, typer.Option(help="verbs: as `mu fabrics` names it; {id} is the replica's.  \\[the first active one]")
 ]
 RedisOptions = Annotated[list[str] | None, typer.Argument(metavar="[-- REDIS OPTIONS…]")]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
