@@ -92,7 +92,8 @@ void raise_unless_ok(Node const& node, Outcome outcome, ReplyStatus status, std:
         raise("SessionExpired", "The cluster no longer knows this session");
     }
     if (status == ReplyStatus::session_stale) {
-        raise("SessionExpired", "This request's number, or a later one, was used already: another session has the same client id");
+        raise("SessionExpired",
+              "This request's number, or a later one, was used already: another session has the same client id");
     }
 }
 
