@@ -1,7 +1,7 @@
 // Nodes as threads of one process, over the shm fabric: callers that share a replica, a node that dies under them and
 // one that is closed under them. Small enough for ThreadSanitizer, which is what it is for.
 //
-// Nothing here is timed: a wait ends when what it waits for has happened, or the test has failed (kLongest).
+// Nothing here is timed: a wait ends when what it waits for has happened, or the test has failed (kLongestWait).
 #include <doctest/doctest.h>
 
 #include <array>
@@ -11,11 +11,11 @@
 #include "fabric/shm_world.hpp"
 #include "runtime/clock.hpp"
 #include "runtime/node.hpp"
+#include "support/caller.hpp"
 
 namespace mu::test {
 namespace {
 
-constexpr Nanoseconds kLongest = 60 * kSecond;
 constexpr Nanoseconds kCallTimeout = 2 * kSecond;
 constexpr std::uint64_t kCommands = 1500;  // of each caller
 
@@ -75,16 +75,6 @@ private:
     std::uint64_t digest_ = 0;
     std::atomic<std::uint64_t> count_ = 0;
 };
-
-template <class Condition>
-[[nodiscard]] bool wait_until(Condition const& condition) {
-    Nanoseconds const deadline = monotonic_now() + kLongest;
-    while (!condition()) {
-        if (monotonic_now() > deadline) return false;
-        std::this_thread::yield();
-    }
-    return true;
-}
 
 struct Life {
     Life(NodeOptions const& options) : node(options, tally) { node.start(); }
@@ -191,7 +181,7 @@ public:
 
 private:
     void run() {
-        Nanoseconds const deadline = monotonic_now() + kLongest;
+        Nanoseconds const deadline = monotonic_now() + kLongestWait;
         ReplicaId replica = Trio::kIds.front();
         std::uint64_t again = 0;
         for (std::uint64_t number = 1; number <= commands_ && monotonic_now() < deadline;) {
@@ -296,7 +286,7 @@ TEST_CASE("Batches of several callers are applied once, in order, also where the
             commands[i] = {name, i + 1};
             requests[i].command = std::as_bytes(std::span(&commands[i], 1));
         }
-        trio.at(leader)->node.run_many(requests, monotonic_now() + kLongest);
+        trio.at(leader)->node.run_many(requests, monotonic_now() + kLongestWait);
         for (ClientRequest const& request : requests) {
             decided.at(name - 1) += request.outcome == Outcome::ok ? 1 : 0;
         }
@@ -336,7 +326,7 @@ TEST_CASE("A node that is closed under its callers answers all of them at once")
     Trio trio;
     ReplicaId const leader = trio.lowest_to_lead();
     std::shared_ptr<Life> const life = trio.at(leader);
-    Nanoseconds const deadline = monotonic_now() + kLongest;
+    Nanoseconds const deadline = monotonic_now() + kLongestWait;
     std::atomic<int> answered = 0;
     std::vector<std::thread> callers;
     for (std::uint64_t name = 1; name <= 4; ++name) {

@@ -1,5 +1,5 @@
 // Callers whose time is up while others wait for the same replica. Nothing here is timed but the deadlines that are
-// given: a wait ends when what it waits for has happened, or the test has failed (kLongest).
+// given: a wait ends when what it waits for has happened, or the test has failed (kLongestWait).
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -19,18 +19,7 @@
 namespace mu::test {
 namespace {
 
-constexpr Nanoseconds kLongest = 60 * kSecond;
 constexpr Nanoseconds kSoon = 50 * kMillisecond;
-
-template <class Condition>
-[[nodiscard]] bool wait_until(Condition const& condition) {
-    Nanoseconds const deadline = monotonic_now() + kLongest;
-    while (!condition()) {
-        if (monotonic_now() > deadline) return false;
-        std::this_thread::yield();
-    }
-    return true;
-}
 
 // Replicas 1, 2, … of which only the first may lead.
 class Cluster {
@@ -42,15 +31,15 @@ public:
             options.settings.self = replica;
             options.settings.members = options.endpoint.members;
             options.settings.cluster_key = options.endpoint.cluster_key;
-            options.settings.stale_limit = kLongest;  // whoever waits for a processor is not dead
-            options.settings.stuck_limit = kLongest;
-            options.settings.grant_timeout = kLongest;  // a leader that lost its followers goes on leading,
-            options.settings.joiner_retry = 6 * kSoon;  // and has time to be seen without them
+            options.settings.stale_limit = kLongestWait;  // whoever waits for a processor is not dead
+            options.settings.stuck_limit = kLongestWait;
+            options.settings.grant_timeout = kLongestWait;  // a leader that lost its followers goes on leading,
+            options.settings.joiner_retry = 6 * kSoon;      // and has time to be seen without them
             nodes_.at(replica) = std::make_unique<Node>(options, machines_.at(replica));
             nodes_.at(replica)->replica().shared().aside.store(replica != 1);
             nodes_.at(replica)->start();
         }
-        REQUIRE(leader().wait_until_leading(monotonic_now() + kLongest));
+        REQUIRE(leader().wait_until_leading(monotonic_now() + kLongestWait));
         REQUIRE(wait_until([&] { return writes_to_all(replicas); }));
     }
     [[nodiscard]] Node& leader() const { return *nodes_[1]; }
@@ -95,7 +84,7 @@ TEST_CASE("A caller whose time is up while its command is in flight ends nobody 
         cluster.take_permission_away(3);
         WaitingCaller first([&] { leader.run(leaves, monotonic_now() + kSoon); });
         first.wait_until_it_sleeps();
-        WaitingCaller second([&] { leader.run(stays, monotonic_now() + kLongest); });
+        WaitingCaller second([&] { leader.run(stays, monotonic_now() + kLongestWait); });
         second.wait_until_it_sleeps();
         leader.release();  // combines both into one slot
         first.join();
@@ -115,7 +104,7 @@ TEST_CASE("Calls keep their timeouts while somebody else holds the replica, and 
     Outcome read = Outcome::ok;
     node.hold();
     {
-        WaitingCaller waits([&] { node.run(stays, monotonic_now() + kLongest); });
+        WaitingCaller waits([&] { node.run(stays, monotonic_now() + kLongestWait); });
         waits.wait_until_it_sleeps();
         WaitingCaller one([&] { node.run(late, monotonic_now()); });
         WaitingCaller many([&] { node.run_many(batch, monotonic_now()); });
@@ -149,7 +138,7 @@ TEST_CASE("Of callers that leave the queue in the middle of others no command is
         WaitingCaller const third([&] { call(3); });
         WaitingCaller const fourth([&] { call(4); });
     }
-    REQUIRE(node.read([] {}, monotonic_now() + kLongest) == Outcome::ok);
+    REQUIRE(node.read([] {}, monotonic_now() + kLongestWait) == Outcome::ok);
     CHECK(decided.load() > 0);
     CHECK(decided.load() == cluster.applied_by_leader());
 }

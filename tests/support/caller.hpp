@@ -1,4 +1,4 @@
-// A thread that calls something which waits, and can be seen to wait there.
+// A thread that calls something which waits, and can be seen to wait there; and how a test waits for what others do.
 #pragma once
 
 #include <unistd.h>
@@ -8,7 +8,22 @@
 #include <string>
 #include <thread>
 
+#include "runtime/clock.hpp"
+
 namespace mu::test {
+
+// So long a test waits for what is sure to happen: then it has failed.
+inline constexpr Nanoseconds kLongestWait = 60'000'000'000;
+
+template <class Condition>
+[[nodiscard]] bool wait_until(Condition const& condition) {
+    Nanoseconds const deadline = monotonic_now() + kLongestWait;
+    while (!condition()) {
+        if (monotonic_now() > deadline) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
 
 class WaitingCaller {
 public:
